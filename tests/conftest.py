@@ -1,0 +1,67 @@
+"""Fixtures shared by every test: a real Postgres, and a fresh database in it.
+
+The server is `PENSTOCK_TEST_DATABASE_URL` (a URL of a role that may create databases), else the embedded
+Postgres in a temporary directory, started once for the session and stopped at its end.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+CONNECT_TIMEOUT_S = 15
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Postgres 14 or newer in which the role may create databases."""
+    configured = os.environ.get("PENSTOCK_TEST_DATABASE_URL")
+    if configured:
+        yield configured
+        return
+    yield from _embedded(tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    """URL of a fresh, empty database; dropped afterwards even if a connection was left open."""
+    name = f"penstock_test_{os.getpid()}_{secrets.token_hex(6)}"
+    _execute(postgres_url, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+    yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+    _execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _embedded(directory: Path) -> Iterator[str]:
+    from server.embedded import EmbeddedPostgres
+
+    server = EmbeddedPostgres(directory / "data")
+    address = server.start()
+    try:
+        yield (
+            f"postgresql://{quote(address.username)}:{quote(address.password)}"
+            f"@{address.host}:{address.port}/{quote(address.database)}"
+        )
+    finally:
+        server.stop(30)
+
+
+def _execute(url: str, statement: str) -> None:
+    """Run one statement outside a transaction, on a loop of its own (the test's loop is not running yet)."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
