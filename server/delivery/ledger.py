@@ -1,0 +1,96 @@
+"""The books of one link: its checkpoint in memory and in the catalog, and the applying of outcomes.
+
+Invariants: the catalog is written before the step that relies on it goes on; an outcome, its counters and the new checkpoint are
+one write; applying it again writes the same bytes. Events of dead letters are read from the WAL again (it is kept up to the
+checkpoint), so that an outcome found after a crash is applied by the same code as one just made.
+Thread: the event loop. Raises StorageError of whatever store part could not be written; nothing is changed in memory then.
+"""
+
+import asyncio
+from typing import Final
+
+from msgspec.structs import replace
+
+from server.clock import SystemClock
+from storage import Put, Store
+
+from . import checkpoint as checkpoints
+from .checkpoint import Checkpoint, Intent
+from .dead_letters import Payload, drop_put, index_put, payload_put
+from .links import LinkConfig
+from .outcome import Outcome
+
+_PAYLOADS_PER_WRITE: Final = 64
+_EVENT_BYTES_MAX: Final = 1
+
+
+class Ledger:
+    """One link's books, opened from the catalog."""
+
+    def __init__(self, store: Store, link: LinkConfig, clock: SystemClock) -> None:
+        self._store = store
+        self._link = link
+        self._clock = clock
+        self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
+        self.checkpoint: Checkpoint = checkpoints.load(store.catalog, link.id, link.generation)
+
+    async def begin(self, intent: Intent) -> None:
+        """The batch may land from now on."""
+        async with self._changing:
+            await self._write(replace(self.checkpoint, in_doubt=intent))
+
+    async def settle(self, last: int, outcome: Outcome, due_ms: int | None) -> None:
+        """The batch up to `last` landed with `outcome`: dead letters and drops are booked, the checkpoint moves."""
+        await self._copy_payloads(outcome)
+        link_id = self._link.id
+        now_ms = self._clock.wall_ms()
+        puts = [index_put(link_id, refused, now_ms) for refused in outcome.refused]
+        puts += [drop_put(link_id, dropped) for dropped in outcome.dropped]
+        async with self._changing:
+            before = self.checkpoint
+            after = replace(
+                before,
+                last=last,
+                in_doubt=None,
+                due_ms=due_ms,
+                delivered=before.delivered + outcome.delivered,
+                dead_letters=before.dead_letters + len(outcome.refused),
+                dropped=before.dropped + sum(dropped.last - dropped.first + 1 for dropped in outcome.dropped),
+            )
+            await self._write(after, puts)
+
+    async def resume(self, epoch: int, key_generation: int, last: int) -> None:
+        """This process holds the link now, under `epoch`; delivery goes on behind `last`, nothing is in doubt."""
+        async with self._changing:
+            before = self.checkpoint
+            await self._write(
+                replace(before, epoch=epoch, key_generation=key_generation, last=last, in_doubt=None)
+            )
+
+    async def set_due(self, due_ms: int | None) -> None:
+        """Keeps the due time of a mode-batch link."""
+        async with self._changing:
+            if due_ms != self.checkpoint.due_ms:
+                await self._write(replace(self.checkpoint, due_ms=due_ms))
+
+    async def _write(self, after: Checkpoint, puts: list[Put] | None = None) -> None:
+        await self._store.catalog.write([*(puts or ()), checkpoints.put(self._link.id, after)])
+        self.checkpoint = after
+
+    async def _copy_payloads(self, outcome: Outcome) -> None:
+        """Copies the events of the dead letters to scratch, a few at a time: one write must not hold thousands of events."""
+        for at in range(0, len(outcome.refused), _PAYLOADS_PER_WRITE):
+            offsets = [refused.offset for refused in outcome.refused[at : at + _PAYLOADS_PER_WRITE]]
+            payloads = await asyncio.to_thread(self._payloads, offsets)
+            if payloads:
+                await self._store.scratch.write(payloads)
+
+    def _payloads(self, offsets: list[int]) -> list[Put]:
+        """In a thread. An event that became unreadable since has no payload; its dead letter stays without one."""
+        puts = []
+        for offset in offsets:
+            chunk = self._store.wal.read(self._link.stream_id, offset - 1, _EVENT_BYTES_MAX, 1)
+            for group in chunk.groups:
+                if group.first_offset == offset:
+                    puts.append(payload_put(self._link.id, offset, Payload(group.head, group.items[0])))
+        return puts

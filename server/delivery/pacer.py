@@ -1,0 +1,58 @@
+"""Sharing the event loop: CPU work of delivery goes in short slices, and gives way the more the loop is wanted elsewhere.
+
+Thread: the event loop. One pacer serves every flusher of the process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+SLICE_S: Final = 0.002
+"""A slice of layout or decoding ends after this long; ingest waits no longer than that for the loop."""
+
+PAUSE_S_MAX: Final = 0.02
+"""The longest pause between two slices, at full pressure: delivery slows down under load but never stops."""
+
+
+def no_pressure() -> float:
+    """For a process that has nothing to give way to."""
+    return 0.0
+
+
+class Pacer:
+    """`pressure()` says how much the loop is wanted by others: 0.0 = idle … 1.0 = ingest latency is at its limit.
+
+    Between `begin` and `end` the caller has the turn: however many links are busy, the loop runs one slice per round.
+    """
+
+    def __init__(self, pressure: Callable[[], float]) -> None:
+        self._pressure = pressure
+        self._turn = asyncio.Lock()
+        self._slice_ends_s = 0.0
+
+    async def begin(self) -> None:
+        """Waits for the turn and begins a slice."""
+        await self._turn.acquire()
+        self._slice_ends_s = time.perf_counter() + SLICE_S
+
+    @property
+    def spent(self) -> bool:
+        """True once the running slice should end."""
+        return time.perf_counter() >= self._slice_ends_s
+
+    async def breathe(self) -> None:
+        """Lets everything that waits for the loop run, longer under pressure, gives the turn on and waits for the next."""
+        yielded_s = time.perf_counter()
+        await asyncio.sleep(0)
+        others_s = time.perf_counter() - yielded_s
+        pause_s = max(self._pressure() * PAUSE_S_MAX, others_s if others_s > SLICE_S else 0.0)
+        if pause_s > 0:
+            await asyncio.sleep(min(pause_s, PAUSE_S_MAX))
+        self._turn.release()
+        await self._turn.acquire()
+        self._slice_ends_s = time.perf_counter() + SLICE_S
+
+    def end(self) -> None:
+        """Gives the turn on."""
+        self._turn.release()

@@ -1,0 +1,170 @@
+"""Makes the batches of one link: waits until a flush is due, reads on from an offset, lays events out as rows.
+
+Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, or in a dropped range. An event that
+cannot be laid out is refused, never raised. CPU runs in slices under the pacer.
+Thread: the event loop. Works one batch ahead of the flusher, so two batches at most are in memory.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+from server.clock import SystemClock
+from server.warehouse import Row
+
+from .cadence import Cadence
+from .layouts import SegmentSingleTable
+from .ledger import Ledger
+from .links import LinkConfig
+from .outcome import Dropped, Refused
+from .pacer import Pacer
+from .reader import Events, StreamReader
+
+_CLOCK_EVERY: Final = 16
+_RECHECK_S_MAX: Final = 60.0
+"""The wall clock may be set while a mode-batch link waits for its due time: look again at least this often."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """One batch, ready to be flushed. `committed_ms` is when its first event became durable."""
+
+    batch_id: str
+    after: int
+    last: int
+    offsets: list[int] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    refused: dict[int, Refused] = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
+    raw_bytes: int = 0
+    committed_ms: int | None = None
+
+
+class Preparer:
+    """One per link. `head` is the last durable offset of the stream when the link starts."""
+
+    def __init__(
+        self, link: LinkConfig, reader: StreamReader, ledger: Ledger, pacer: Pacer, clock: SystemClock, head: int
+    ) -> None:
+        self._link = link
+        self._reader = reader
+        self._ledger = ledger
+        self._pacer = pacer
+        self._clock = clock
+        self._layout = SegmentSingleTable(link.table_name)
+        self._cadence = self._new_cadence(head)
+        self._dense_from = head  # offsets leap at a start, so distances count events only behind this one
+        self._barren = 0  # a head that was reached without finding an event: the WAL was trimmed up to it
+        self._wake_at = 0
+        self._news = asyncio.Event()
+        self._stopping = False
+        self.head = head
+
+    def _new_cadence(self, head: int) -> Cadence:
+        link = self._link
+        if link.mode == "batch":
+            due_ms = self._ledger.checkpoint.due_ms
+            return Cadence(link.frequency_minutes * 60_000, link.batch_events_max, due_ms)
+        cadence = Cadence(round(link.flush_interval_s * 1000), link.batch_events_max)
+        cadence.sweep(head)
+        return cadence
+
+    @property
+    def due_ms(self) -> int | None:
+        """The due time to keep in the catalog; None for mode stream, whose interval starts anew with the process."""
+        return self._cadence.due_ms if self._link.mode == "batch" else None
+
+    def committed(self, head: int) -> None:
+        """Events up to `head` are durable now."""
+        self.head = head
+        if head >= self._wake_at:
+            self._news.set()
+
+    def stop(self) -> None:
+        """Mode stream: what is committed is still prepared, at once. Mode batch: its due time outlives the process."""
+        self._stopping = True
+        if self._link.mode == "stream":
+            self._cadence.sweep(self.head)
+        self._news.set()
+
+    async def next(self, after: int) -> Prepared | None:
+        """The next batch behind `after`, when it is due; None when the link is stopping and has nothing left to flush.
+
+        Raises StorageError if the WAL cannot be read or the due time not be kept.
+        """
+        while await self._due(after):
+            batch = Prepared(uuid4().hex, after, after)
+            head = self.head
+            while batch.last < head and not self._full(batch):
+                events = await self._reader.read(batch.last)
+                if events.last <= batch.last:
+                    break
+                await self._lay_out(events, batch)
+            if batch.last > after:
+                self._cadence.taken(batch.last)
+                return batch
+            self._barren = head
+        return None
+
+    async def _due(self, after: int) -> bool:
+        """Waits until a flush is due. False = the link is stopping and nothing is due."""
+        while True:
+            head = self.head if self.head > self._barren else 0
+            waiting = head - max(after, self._dense_from)
+            wait_ms = self._cadence.wait_ms(after, head, waiting, self._now_ms())
+            if wait_ms == 0:
+                return True
+            if self._stopping:
+                return False
+            self._news.clear()
+            self._wake_at = head + 1 if wait_ms is None else max(after, self._dense_from) + self._link.batch_events_max
+            if self.due_ms is not None:
+                await self._ledger.set_due(self.due_ms)
+            try:
+                async with asyncio.timeout(None if wait_ms is None else min(wait_ms / 1000, _RECHECK_S_MAX)):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
+    def _now_ms(self) -> int:
+        if self._link.mode == "batch":
+            return self._clock.wall_ms()
+        return round(self._clock.monotonic_s() * 1000)
+
+    def _full(self, batch: Prepared) -> bool:
+        link = self._link
+        return len(batch.offsets) >= link.batch_events_max or batch.raw_bytes >= link.batch_bytes_max
+
+    async def _lay_out(self, events: Events, batch: Prepared) -> None:
+        """Adds what follows `batch.last` of `events`, as far as the batch has room."""
+        begin, at = batch.last, events.index_after(batch.last)
+        if batch.committed_ms is None:
+            batch.committed_ms = events.committed_ms
+        await self._pacer.begin()
+        try:
+            while at < len(events.offsets) and not self._full(batch):
+                end = min(at + _CLOCK_EVERY, len(events.offsets))
+                at = self._lay_out_some(events, at, end, batch)
+                if self._pacer.spent:
+                    await self._pacer.breathe()
+        finally:
+            self._pacer.end()
+        batch.last = events.last if at >= len(events.offsets) else batch.offsets[-1]
+        batch.dropped.extend(dropped for dropped in events.dropped if begin < dropped.first <= batch.last)
+
+    def _lay_out_some(self, events: Events, at: int, end: int, batch: Prepared) -> int:
+        while at < end and not self._full(batch):
+            offset, value = events.offsets[at], events.values[at]
+            if value is None:
+                batch.refused[offset] = events.refused[offset]
+            else:
+                try:
+                    self._layout.lay_out(offset, value, batch.rows)
+                except Exception as error:
+                    reason = f"cannot be laid out: {type(error).__name__}: {error}"
+                    batch.refused[offset] = Refused(offset, reason)
+            batch.offsets.append(offset)
+            batch.raw_bytes += events.sizes[at]
+            at += 1
+        return at

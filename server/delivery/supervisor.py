@@ -1,0 +1,141 @@
+"""Delivery as a whole: one flusher per enabled link, one `Destination` per destination, one reader per stream.
+
+Invariants: a destination is opened by whoever needs it first and closed last; a failing link touches nothing of another one. What is
+asked per request (`backlog_exceeded`) is answered from numbers kept up to date by commits, without a read.
+Thread: the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+from server.clock import SystemClock
+from server.warehouse import Destination, PostgresConfig
+from storage import Store
+
+from .dead_letters import DeadLetters
+from .flusher import Flusher, Patience
+from .ledger import Ledger
+from .links import Fate, LinkConfig, LinkOutcome, LinkStatus
+from .pacer import Pacer, no_pressure
+from .preparer import Preparer
+from .reader import StreamReader
+
+
+class Delivery:
+    """`start`, then `stop` once. `destinations` has every id that a link names."""
+
+    def __init__(
+        self,
+        store: Store,
+        links: Sequence[LinkConfig],
+        destinations: Mapping[str, PostgresConfig],
+        clock: SystemClock,
+        *,
+        pressure: Callable[[], float] = no_pressure,
+        patience: Patience = Patience(),
+        connections_max: int = 4,
+        random: Random | None = None,
+    ) -> None:
+        self._store = store
+        self._links = tuple(links)
+        self._clock = clock
+        self._patience = patience
+        self._random = random or Random()
+        self._pacer = Pacer(pressure)
+        self._destinations = {
+            id_: Destination(destinations[id_], connections_max) for id_ in {link.destination_id for link in links}
+        }
+        self._readers = {id_: StreamReader(store.wal, id_, self._pacer) for id_ in {link.stream_id for link in links}}
+        self._flushers: dict[str, Flusher] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dead_letters = DeadLetters(store)
+
+    def start(self) -> None:
+        """Loads every checkpoint and starts the flushers. Returns before any destination was reached."""
+        self._flushers = {link.id: self._flusher(link) for link in self._links}
+        self._store.wal.subscribe(self._committed)
+        self._tasks = [
+            asyncio.create_task(flusher.run(), name=f"link {link_id}") for link_id, flusher in self._flushers.items()
+        ]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Flushes what is due and can be flushed within the bound, then lets go; what did not make it stays in the WAL."""
+        for flusher in self._flushers.values():
+            flusher.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(destination.close() for destination in self._destinations.values()))
+
+    def status(self) -> list[LinkStatus]:
+        """Every link, in the order of the configuration."""
+        return [self._status(flusher) for flusher in self._flushers.values()]
+
+    def keep_after(self) -> dict[str, int]:
+        """Stream → the offset up to which every enabled link is done, for `Wal.trim`. Only streams that have links."""
+        kept: dict[str, int] = {}
+        for flusher in self._flushers.values():
+            stream_id, last = flusher.link.stream_id, flusher.ledger.checkpoint.last
+            kept[stream_id] = min(last, kept.get(stream_id, last))
+        return kept
+
+    def link_outcome(self, stream_id: str, offset: int) -> list[LinkOutcome]:
+        """What became of that event on each link of its stream."""
+        return [self._fate(f, offset) for f in self._flushers.values() if f.link.stream_id == stream_id]
+
+    def backlog_exceeded(self, stream_id: str) -> bool:
+        """Whether a link of the stream is further behind than its quota: the stream takes nothing until it caught up."""
+        return any(
+            f.link.backlog_bytes_max and self._lag_bytes(f) > f.link.backlog_bytes_max
+            for f in self._flushers.values()
+            if f.link.stream_id == stream_id
+        )
+
+    def _flusher(self, link: LinkConfig) -> Flusher:
+        ledger = Ledger(self._store, link, self._clock)
+        head = self._store.wal.head(link.stream_id)
+        preparer = Preparer(link, self._readers[link.stream_id], ledger, self._pacer, self._clock, head)
+        destination = self._destinations[link.destination_id]
+        return Flusher(
+            link, self._store.store_id, destination, preparer, ledger, self._clock, self._patience, self._random
+        )
+
+    def _committed(self, heads: Mapping[str, int]) -> None:
+        for flusher in self._flushers.values():
+            head = heads.get(flusher.link.stream_id)
+            if head is not None:
+                flusher.preparer.committed(head)
+
+    def _fate(self, flusher: Flusher, offset: int) -> LinkOutcome:
+        link_id = flusher.link.id
+        if offset > flusher.ledger.checkpoint.last:
+            return LinkOutcome(link_id, Fate.WAITING)
+        letter = self.dead_letters.get(link_id, offset)
+        if letter is not None:
+            return LinkOutcome(link_id, Fate.DEAD_LETTERED, letter.reason)
+        dropped = self.dead_letters.drop_reason(link_id, offset)
+        if dropped is not None:
+            return LinkOutcome(link_id, Fate.DROPPED, dropped)
+        return LinkOutcome(link_id, Fate.DELIVERED)
+
+    def _status(self, flusher: Flusher) -> LinkStatus:
+        link, checkpoint = flusher.link, flusher.ledger.checkpoint
+        return LinkStatus(
+            link_id=link.id,
+            stream_id=link.stream_id,
+            destination_id=link.destination_id,
+            state=flusher.state,
+            alarm=flusher.alarm,
+            last_error=flusher.last_error,
+            next_attempt_ms=flusher.next_attempt_ms,
+            checkpoint=checkpoint.last,
+            lag_events=self._lag_events(flusher),
+            lag_bytes=self._lag_bytes(flusher),
+            lag_s=self._lag_s(flusher),
+            delivered=checkpoint.delivered,
+            dead_letters=checkpoint.dead_letters,
+            dropped=checkpoint.dropped,
+        )
