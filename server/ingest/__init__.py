@@ -1,0 +1,43 @@
+"""From request bytes to events for the WAL, and from the WAL to stamped events.
+
+Pure: no HTTP, no storage, no clock.
+"""
+
+from server.ingest.decode import body_write_key, decode_batch, decode_event
+from server.ingest.head import UnknownHeadError
+from server.ingest.inflate import inflate
+from server.ingest.message_id import message_hash, stream_seed
+from server.ingest.restore import Event, restore, restorer
+from server.ingest.values import (
+    EVENT_TYPES,
+    PATH_TYPES,
+    Decoded,
+    Item,
+    ItemError,
+    KeyKind,
+    Limits,
+    Refusal,
+    RequestFacts,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "PATH_TYPES",
+    "Decoded",
+    "Event",
+    "Item",
+    "ItemError",
+    "KeyKind",
+    "Limits",
+    "Refusal",
+    "RequestFacts",
+    "UnknownHeadError",
+    "body_write_key",
+    "decode_batch",
+    "decode_event",
+    "inflate",
+    "message_hash",
+    "restore",
+    "restorer",
+    "stream_seed",
+]

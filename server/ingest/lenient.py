@@ -1,0 +1,171 @@
+"""JSON that is nearly JSON: read, put right, and written again as strict JSON.
+
+Real SDKs send bare NaN and Infinity (Python), lone surrogates (JavaScript), broken UTF-8 and raw control
+characters. None of that is a reason to lose an event. Invariant: what `parse` takes, `encode` writes as
+strict JSON, in which integers keep all their digits. This is the slow path (some µs an event); a regular
+event is only ever `load`ed.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+# What is nested deeper becomes its own JSON text, so that a recursion behind ingest has a bound.
+DEPTH_MAX = 200
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.Decoder().decode
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# Python refuses to make an int of more digits (sys.int_info), and so does msgspec.
+_DIGITS_MAX = 4300
+
+
+class UnreadableError(ValueError):
+    """The bytes are not JSON under any repair; the text says where reading stopped."""
+
+
+class Repairs:
+    """Counts what `parse` put right in one body."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def null(self, _constant: str) -> None:
+        """NaN and the infinities have no JSON form."""
+        self.count += 1
+
+    def integer(self, digits: str) -> int | str:
+        """An integer that Python would refuse stays as text, so that it keeps its digits."""
+        if len(digits) <= _DIGITS_MAX:
+            return int(digits)
+        self.count += 1
+        return digits
+
+    def decimal(self, digits: str) -> float | None:
+        """A number beyond the double range becomes null."""
+        number = float(digits)
+        if number - number == 0:
+            return number
+        self.count += 1
+        return None
+
+    def text(self, text: str) -> str:
+        """Lone surrogates become U+FFFD."""
+        if text.isascii() or not _SURROGATE.search(text):
+            return text
+        self.count += 1
+        return _SURROGATE.sub("\ufffd", text)
+
+
+def parse(body: bytes, repairs: Repairs) -> Any:
+    """The value in `body`, repaired; raises `UnreadableError`."""
+    text = _text(body, repairs)
+    try:
+        return _clean(_loads(text, repairs), repairs)
+    except RecursionError:
+        raise UnreadableError("nested too deeply") from None
+
+
+def _text(body: bytes, repairs: Repairs) -> str:
+    try:
+        text = str(body, "utf-8-sig")
+    except UnicodeDecodeError:
+        repairs.count += 1
+        return str(body, "utf-8-sig", "replace")
+    repairs.count += body.startswith(b"\xef\xbb\xbf")
+    return text
+
+
+def _loads(text: str, repairs: Repairs, **hooks: Any) -> Any:
+    before = repairs.count
+    try:
+        # strict=False takes raw control characters inside strings.
+        return json.loads(
+            text, strict=False, parse_constant=repairs.null, parse_float=repairs.decimal, **hooks
+        )
+    except json.JSONDecodeError as error:
+        raise UnreadableError(str(error)) from None
+    except ValueError:  # an integer of more than 4,300 digits; a hook for every integer would be slow
+        repairs.count = before
+        return _loads(text, repairs, parse_int=repairs.integer)
+
+
+def _clean(value: Any, repairs: Repairs) -> Any:
+    """`value` without lone surrogates in its texts and keys. Only walked if there are any."""
+    try:
+        _encode(value)
+    except UnicodeEncodeError:
+        return _walk(value, repairs)
+    return value
+
+
+def _walk(value: Any, repairs: Repairs) -> Any:
+    kind = type(value)
+    if kind is str:
+        return repairs.text(value)
+    if kind is dict:
+        return {repairs.text(key): _walk(item, repairs) for key, item in value.items()}
+    if kind is list:
+        return [_walk(item, repairs) for item in value]
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Strict JSON of a value that `parse` returned."""
+    return _encode(value)
+
+
+def load(item: bytes) -> Any:
+    """The value of a JSON text that ingest has accepted, nested no deeper than `DEPTH_MAX`. Does not raise.
+
+    Two things are left for here because looking for them at ingest would cost a third of its time: a number
+    beyond the double range becomes null, and what is nested too deeply becomes its own JSON text.
+    """
+    try:
+        value = _decode(item)
+    except (msgspec.MsgspecError, RecursionError):
+        return parse(_shorten(item), Repairs())
+    if _may_be_deep(item) and _is_deep(value):
+        return _decode(_shorten(item))
+    return value
+
+
+def _may_be_deep(item: bytes) -> bool:
+    """False if `item` has too few brackets to nest deeper than `DEPTH_MAX`. Cheap."""
+    return len(item) > 2 * DEPTH_MAX and item.count(b"{") + item.count(b"[") > DEPTH_MAX
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _shorten(item: bytes) -> bytes:
+    """`item` with every array or object deeper than `DEPTH_MAX` levels replaced by a string of its JSON."""
+    text = item.decode()
+    parts: list[str] = []
+    depth = start = done = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        mark = token[0]
+        if mark in "{[":
+            depth += 1
+            if depth == DEPTH_MAX + 1:
+                start = token.start()
+        elif mark in "}]":
+            if depth == DEPTH_MAX + 1:
+                parts += (text[done:start], json.dumps(text[start : token.end()]))
+                done = token.end()
+            depth -= 1
+    return "".join((*parts, text[done:])).encode()
