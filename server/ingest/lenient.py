@@ -128,14 +128,10 @@ def load(item: bytes) -> Any:
         value = _decode(item)
     except (msgspec.MsgspecError, RecursionError):
         return parse(_shorten(item), Repairs())
-    if _may_be_deep(item) and _is_deep(value):
+    # Counting brackets is cheap, and tells of nearly every event that it cannot be deep.
+    if len(item) > 2 * DEPTH_MAX and item.count(b"{") + item.count(b"[") > DEPTH_MAX and _is_deep(value):
         return _decode(_shorten(item))
     return value
-
-
-def _may_be_deep(item: bytes) -> bool:
-    """False if `item` has too few brackets to nest deeper than `DEPTH_MAX`. Cheap."""
-    return len(item) > 2 * DEPTH_MAX and item.count(b"{") + item.count(b"[") > DEPTH_MAX
 
 
 def _is_deep(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from server.ingest.head import Head, decode_head
 from server.ingest.lenient import load
-from server.ingest.moments import format_moment, is_canonical, moment_of_ms, parse_moment
+from server.ingest.moments import format_moment, format_ms, is_canonical, moment_of_ms, parse_moment
 
 Event = dict[str, Any]
 
@@ -35,53 +35,47 @@ def restorer(head: bytes) -> Callable[[bytes], Event]:
 
 
 class _Restorer:
-    __slots__ = (
-        "_browser",
-        "_context",
-        "_head",
-        "_integrations",
-        "_overlay",
-        "_received",
-        "_received_text",
-        "_sent_at",
-    )
+    __slots__ = ("_browser", "_head", "_overlay", "_path_type", "_received_text", "_shared_hints", "_shares")
 
     def __init__(self, head: Head) -> None:
         self._head = head
+        self._path_type = head.path_type
+        self._received_text = format_ms(head.received_ms)
+        self._shares = head.context is not None or head.integrations is not None or head.sent_at is not None
         self._browser = head.kind == "browser"
-        self._received = moment_of_ms(head.received_ms)
-        self._received_text = format_moment(self._received)
-        self._context = head.context
-        self._integrations = head.integrations
-        self._sent_at = head.sent_at
-        known = (("userAgent", head.user_agent), ("locale", head.locale), ("ip", head.ip))
-        self._overlay = {name: value for name, value in known if value is not None}
+        self._overlay: Event = {}
+        if self._browser:
+            known = (("userAgent", head.user_agent), ("locale", head.locale), ("ip", head.ip))
+            self._overlay = {name: value for name, value in known if value is not None}
+        shared = (head.context or b"") + (head.integrations or b"") if self._shares else b""
+        self._shared_hints = _may_hint_types(shared)
 
     def restore(self, item: bytes) -> Event:
         event: Event = load(item)
-        if self._context is not None or self._integrations is not None:
+        head = self._head
+        if self._shares:
             self._merge_shared(event)
-        if self._sent_at is not None and not event.get("sentAt"):
-            event["sentAt"] = self._sent_at
-        if self._head.path_type is not None:
-            event["type"] = self._head.path_type
+        if self._path_type is not None:
+            event["type"] = self._path_type
         event["receivedAt"] = self._received_text
-        ip = self._head.ip
-        if ip is not None:
-            event["requestIp"] = ip
+        if head.ip is not None:
+            event["requestIp"] = head.ip
         if self._browser:
             self._restrict_browser(event, item)
         self._stamp_time(event)
         return event
 
     def _merge_shared(self, event: Event) -> None:
-        """The batch's context and integrations, decoded afresh for each event; the event's own keys win."""
-        if self._context is not None:
-            event["context"] = load(self._context) | (event.get("context") or {})
-        if self._integrations is not None:
+        """What the batch says for all its events, decoded afresh for each; the event's own keys win."""
+        head = self._head
+        if head.context is not None:
+            event["context"] = load(head.context) | (event.get("context") or {})
+        if head.integrations is not None:
             own = event.get("integrations")
             if own is None or type(own) is dict:
-                event["integrations"] = load(self._integrations) | (own or {})
+                event["integrations"] = load(head.integrations) | (own or {})
+        if head.sent_at is not None and not event.get("sentAt"):
+            event["sentAt"] = head.sent_at
 
     def _restrict_browser(self, event: Event, item: bytes) -> None:
         """A browser says nothing about its address that the server knows better, and nothing about tables."""
@@ -90,12 +84,14 @@ class _Restorer:
             context.update(self._overlay)
         elif self._overlay:
             context = event["context"] = self._overlay.copy()
-        if self._head.ip is None:
+        head = self._head
+        if head.ip is None:
             event.pop("requestIp", None)
             if context:
                 context.pop("ip", None)
-        if _may_hint(item) or (self._context is not None and _may_hint(self._context)):
-            _remove_hints(event)
+        event.pop(_TABLE_KEY, None)
+        if self._shared_hints or _may_hint_types(item):
+            _remove_type_hints(event)
 
     def _stamp_time(self, event: Event) -> None:
         raw = event.get("timestamp")
@@ -112,7 +108,7 @@ class _Restorer:
         skew = self._skew(event) if self._browser else None
         if skew is not None:
             event.setdefault("originalTimestamp", raw)
-            event["timestamp"] = format_moment(_shifted(moment, skew, self._received))
+            event["timestamp"] = format_moment(_shifted(moment, skew, moment_of_ms(self._head.received_ms)))
         elif type(raw) is str and is_canonical(raw):
             event["timestamp"] = raw
         else:
@@ -120,10 +116,13 @@ class _Restorer:
 
     def _skew(self, event: Event) -> timedelta | None:
         """How far the client's clock is behind ours, None if it agrees or said nothing."""
-        sent = parse_moment(event.get("sentAt"))
+        sent_at = event.get("sentAt")
+        if type(sent_at) is str and sent_at[:17] == self._received_text[:17] and sent_at[-1] == "Z":
+            return None  # the same minute: the usual case, without the arithmetic
+        sent = parse_moment(sent_at)
         if sent is None:
             return None
-        skew = self._received - sent
+        skew = moment_of_ms(self._head.received_ms) - sent
         return skew if abs(skew) >= _SKEW_MIN else None
 
 
@@ -135,20 +134,19 @@ def _shifted(moment: datetime, skew: timedelta, received: datetime) -> datetime:
         return received if skew > timedelta(0) else datetime.min.replace(tzinfo=UTC)
 
 
-def _may_hint(text: bytes) -> bool:
-    """Whether a JSON text may hold a key that only a server may set, perhaps written with \\u escapes."""
-    return b"__sql_type" in text or b"JITSU_TABLE" in text or b"\\u00" in text
+def _may_hint_types(text: bytes) -> bool:
+    """Whether a JSON text may hold a key that begins with `__sql_type`, perhaps in escapes. Cheap."""
+    if ord("\\") in text and b"\\u00" in text:
+        return True
+    return ord("q") in text and b"__sql_type" in text
 
 
-def _remove_hints(value: Any) -> None:
-    """Removes the reserved keys at any depth, in place (the depth is bounded by `load`)."""
+def _remove_type_hints(value: Any) -> None:
+    """Removes the column type hints at any depth, in place (the depth is bounded by `load`)."""
     if type(value) is dict:
-        reserved = [key for key in value if key == _TABLE_KEY or key.startswith(_SQL_TYPE_PREFIX)]
-        for key in reserved:
+        for key in [key for key in value if key.startswith(_SQL_TYPE_PREFIX)]:
             del value[key]
         value = value.values()
-    elif type(value) is not list:
-        return
     for child in value:
         if type(child) is dict or type(child) is list:
-            _remove_hints(child)
+            _remove_type_hints(child)
