@@ -1,0 +1,27 @@
+"""The typed objects of the configuration and of the management API: stream, destination, link.
+
+One field table serves both; `normalize` accepts the other vendor's names for the same fields. Imports no
+other package of the server. Pure: no I/O, any thread.
+"""
+
+from server.catalog.checks import check_objects
+from server.catalog.faults import Fault, fault_path, schema_faults
+from server.catalog.names import normalize_destination, normalize_link, normalize_stream
+from server.catalog.objects import Datasource, Destination, Link, LinkData, RateLimit, Stream, WriteKey
+
+__all__ = [
+    "Datasource",
+    "Destination",
+    "Fault",
+    "Link",
+    "LinkData",
+    "RateLimit",
+    "Stream",
+    "WriteKey",
+    "check_objects",
+    "fault_path",
+    "normalize_destination",
+    "normalize_link",
+    "normalize_stream",
+    "schema_faults",
+]

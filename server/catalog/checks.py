@@ -1,0 +1,100 @@
+"""What must hold between the objects of a catalog, and inside one beyond its shape."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from server.catalog.faults import Fault, fault_path
+from server.catalog.objects import Destination, Link, Stream
+
+_ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://(\*\.)?[^/*?#@\s]+$", re.IGNORECASE)
+_HOST = re.compile(r"^[A-Za-z0-9.-]+(:\d+)?$")
+
+
+def check_objects(
+    streams: Mapping[str, Stream],
+    destinations: Mapping[str, Destination],
+    links: Mapping[str, Link],
+    stream_ids: Collection[str],
+    destination_ids: Collection[str],
+) -> Iterator[Fault]:
+    """Every fault between objects of the right shape. The ids are of all objects, faulty ones too: they do
+    exist.
+    """
+    yield from _keys(streams)
+    for stream in streams.values():
+        yield from _stream(stream)
+    for destination in destinations.values():
+        yield from _destination(destination)
+    for link in links.values():
+        yield from _ends(link, stream_ids, destination_ids)
+        yield from _data(link)
+    yield from _pairs(links)
+
+
+def _keys(streams: Mapping[str, Stream]) -> Iterator[Fault]:
+    """A key leads to one stream as one kind."""
+    seen: dict[str, str] = {}
+    for stream in streams.values():
+        for field, keys in (("browser_keys", stream.browser_keys), ("server_keys", stream.server_keys)):
+            for index, key in enumerate(keys):
+                path = fault_path(["streams", stream.id, field, index])
+                if key.token in seen:
+                    yield Fault(path, f"is the same key as {seen[key.token]}", "give every key its own text")
+                seen.setdefault(key.token, path)
+
+
+def _stream(stream: Stream) -> Iterator[Fault]:
+    for index, origin in enumerate(stream.origins):
+        if origin != "*" and not _ORIGIN.match(origin):
+            path = fault_path(["streams", stream.id, "origins", index])
+            yield Fault(
+                path, f"{origin!r} is not an origin", "write https://shop.example.com, without a path, or *"
+            )
+    for index, domain in enumerate(stream.domains):
+        if not _HOST.match(domain):
+            path = fault_path(["streams", stream.id, "domains", index])
+            yield Fault(path, f"{domain!r} is not a host name", "write shop.example.com, without a scheme")
+    if stream.domain_fallback and not stream.domains:
+        path = fault_path(["streams", stream.id, "domain_fallback"])
+        yield Fault(path, "needs domains", "list the hosts whose keyless requests belong to this stream")
+
+
+def _destination(destination: Destination) -> Iterator[Fault]:
+    path = fault_path(["destinations", destination.id])
+    if destination.embedded and destination.datasource is not None:
+        yield Fault(path, "has both embedded: true and a datasource", "keep one of them")
+    if not destination.embedded and destination.datasource is None:
+        yield Fault(path, "has neither a datasource nor embedded: true", "give it one of them")
+    if destination.datasource is not None and destination.schema != "public":
+        yield Fault(f"{path}.schema", "belongs inside the datasource")
+
+
+def _ends(link: Link, streams: Collection[str], destinations: Collection[str]) -> Iterator[Fault]:
+    ends = (("from", link.from_id, "stream", streams), ("to", link.to_id, "destination", destinations))
+    for field, end, kind, known in ends:
+        if end not in known:
+            hint = f"known: {', '.join(sorted(known))}" if known else f"there is no {kind} yet"
+            yield Fault(fault_path(["links", link.id, field]), f"there is no {kind} {end!r}", hint)
+
+
+def _data(link: Link) -> Iterator[Fault]:
+    path = fault_path(["links", link.id, "data", "primaryKey"])
+    if link.data.deduplicate and not link.data.primary_key:
+        yield Fault(
+            path, "is empty, but deduplicate is on", "name the key columns, or set deduplicate: false"
+        )
+    for column in link.data.primary_key:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", column):
+            yield Fault(path, f"{column!r} is not a column name")
+
+
+def _pairs(links: Mapping[str, Link]) -> Iterator[Fault]:
+    seen: dict[tuple[str, str], str] = {}
+    for link in links.values():
+        pair = (link.from_id, link.to_id)
+        if pair in seen:
+            path = fault_path(["links", link.id])
+            yield Fault(
+                path, f"joins the same two as link {seen[pair]!r}", "one link per stream and destination"
+            )
+        seen.setdefault(pair, link.id)

@@ -1,0 +1,120 @@
+"""Other names for the same fields, brought to ours before anything is checked.
+
+Jitsu's objects are flat and camelCase; the configuration file prefers short names. Both are accepted
+everywhere. What is not recognised is left as it is, so that the schema check can name it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+STREAM: Final = {
+    "publicKeys": "browser_keys",
+    "privateKeys": "server_keys",
+    "authorizedJavaScriptDomains": "origins",
+    "domainFallback": "domain_fallback",
+    "rateLimit": "rate_limit",
+    "serverRateLimit": "server_rate_limit",
+    "ipPolicy": "ip_policy",
+}
+DESTINATION: Final = {"destinationType": "type"}
+DATASOURCE: Final = {"database": "db", "defaultSchema": "schema"}
+FLAT_DATASOURCE: Final[tuple[str, ...]] = (
+    "host",
+    "port",
+    "database",
+    "db",
+    "defaultSchema",
+    "username",
+    "password",
+    "parameters",
+    "sslMode",
+)
+LINK: Final = {"fromId": "from", "toId": "to"}
+
+
+def normalize_stream(value: object) -> object:
+    """A stream under our names: keys become `{id, token}`, bare authorized domains become origins."""
+    if not isinstance(value, Mapping):
+        return value
+    stream = _rename(value, STREAM)
+    for field in ("browser_keys", "server_keys"):
+        if isinstance(stream.get(field), list):
+            stream[field] = [_write_key(key) for key in stream[field]]  # type: ignore[attr-defined]
+    if "authorizedJavaScriptDomains" in value:
+        stream["origins"] = _authorized_domains(stream["origins"])
+    return stream
+
+
+def normalize_destination(value: object) -> object:
+    """A destination under our names: flat Postgres fields move into `datasource`."""
+    if not isinstance(value, Mapping):
+        return value
+    destination = _rename(value, DESTINATION)
+    flat = {field: destination.pop(field) for field in FLAT_DATASOURCE if field in destination}
+    if flat and "schema" in destination:
+        flat.setdefault("schema", destination.pop("schema"))
+    nested = destination.get("datasource")
+    if isinstance(nested, Mapping) or (flat and nested is None):
+        destination["datasource"] = _datasource({**flat, **(nested or {})})
+    else:
+        destination |= flat
+    return destination
+
+
+def normalize_link(value: object) -> object:
+    """A link under our names; `primaryKey` may be a comma list, as in the management API."""
+    if not isinstance(value, Mapping):
+        return value
+    link = _rename(value, LINK)
+    data = link.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("primaryKey"), str):
+        link["data"] = {
+            **data,
+            "primaryKey": [part.strip() for part in data["primaryKey"].split(",") if part.strip()],
+        }
+    return link
+
+
+def _rename(value: Mapping[str, object], table: Mapping[str, str]) -> dict[str, object]:
+    """Rename known fields; if both names are given, ours stays and the other is left to be reported as
+    unknown.
+    """
+    return {
+        (table[key] if key in table and table[key] not in value else key): item for key, item in value.items()
+    }
+
+
+def _datasource(value: Mapping[str, object]) -> dict[str, object]:
+    datasource = _rename(value, DATASOURCE)
+    if "sslMode" in datasource:
+        parameters = datasource.get("parameters") or {}
+        if isinstance(parameters, Mapping):
+            datasource["parameters"] = {"sslmode": datasource.pop("sslMode"), **parameters}
+    return datasource
+
+
+def _write_key(key: object) -> object:
+    """`"id:secret"`, an opaque text, or `{id, plaintext}` (plaintext: the secret alone) → `{id, token}`."""
+    if isinstance(key, str):
+        public, colon, _ = key.partition(":")
+        # An opaque key is secret as a whole, so logs and limits name it by a digest.
+        return {"id": public if colon else hashlib.sha256(key.encode()).hexdigest()[:12], "token": key}
+    if isinstance(key, Mapping) and isinstance(key.get("plaintext"), str):
+        rest = {name: item for name, item in key.items() if name != "plaintext"}
+        return {**rest, "token": f"{key.get('id')}:{key['plaintext']}"}
+    return key
+
+
+def _authorized_domains(value: object) -> object:
+    """Jitsu writes bare domains, separated by commas or white space; any scheme was meant."""
+    domains = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(domains, list):
+        return domains
+    return [origin for domain in domains for origin in _origins_of(domain)]
+
+
+def _origins_of(domain: object) -> list[object]:
+    if not isinstance(domain, str) or domain == "*" or "://" in domain:
+        return [domain]
+    return [f"https://{domain}", f"http://{domain}"]

@@ -1,0 +1,109 @@
+"""The shapes of the catalog. Unknown fields are errors; a default is what an absent field means."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+Id = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="letters, digits, dot, dash, underscore; at most 64",
+    ),
+]
+
+
+class WriteKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A credential that may write to a stream. `token` is what a client sends, whole, and is secret."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    token: Annotated[str, Meta(min_length=1, max_length=256)]
+
+    def __repr__(self) -> str:
+        return f"WriteKey({self.id})"
+
+
+class RateLimit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A token bucket: `burst` events at once, refilled at `events_per_second`."""
+
+    events_per_second: Annotated[float, Meta(gt=0)] = 1000
+    burst: Annotated[float, Meta(ge=1)] = 2000
+
+
+class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where events enter. Browser keys are for pages and apps (origins apply), server keys for back ends."""
+
+    id: Id
+    name: str = ""
+    browser_keys: tuple[WriteKey, ...] = ()
+    server_keys: tuple[WriteKey, ...] = ()
+    origins: tuple[str, ...] = ()
+    """Who may send from a browser with a browser key: `https://host[:port]`, `https://*.host`, or `*`; none:
+    nobody.
+    """
+    domains: tuple[str, ...] = ()
+    """Hosts for which a keyless request on /api/s/* belongs to this stream, if `domain_fallback` is on."""
+    domain_fallback: bool = False
+    rate_limit: RateLimit = RateLimit()
+    """Of each browser key."""
+    server_rate_limit: RateLimit | None = None
+    """Of each server key; none: unlimited."""
+    ip_policy: Literal["keep", "truncate", "remove"] = "keep"
+    """What is stored of the client address: all of it, its network (/24, /48), nothing."""
+
+
+class Datasource(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A Postgres to connect to."""
+
+    host: Annotated[str, Meta(min_length=1)]
+    port: Annotated[int, Meta(ge=1, le=65535)] = 5432
+    db: Annotated[str, Meta(min_length=1)]
+    schema: Annotated[str, Meta(min_length=1, max_length=63)] = "public"
+    username: Annotated[str, Meta(min_length=1)]
+    password: str = ""
+    parameters: dict[str, str] = {}
+    """Connection parameters, `sslmode` above all; its default is `prefer`."""
+
+    def __repr__(self) -> str:
+        return f"Datasource({self.username}@{self.host}:{self.port}/{self.db})"
+
+
+class Destination(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where events go: a `datasource`, or `embedded: true` for the Postgres that Penstock runs itself."""
+
+    id: Id
+    name: str = ""
+    type: Literal["postgres"]
+    embedded: bool = False
+    schema: Annotated[str, Meta(min_length=1, max_length=63)] = "public"
+    """The schema of the tables in the embedded Postgres; a datasource names its own."""
+    datasource: Datasource | None = None
+
+
+class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """How events travel over a link; the field names are those of the management API."""
+
+    mode: Literal["stream", "batch"] = "batch"
+    """stream: as soon as possible; batch: every `frequency` minutes."""
+    data_layout: Literal["segment-single-table"] = "segment-single-table"
+    table_name: Annotated[str, Meta(min_length=1, max_length=63)] = "events"
+    primary_key: tuple[str, ...] = ("message_id",)
+    deduplicate: bool = True
+    """Merge rows by `primary_key`; false: insert only."""
+    timestamp_column: str | None = "timestamp"
+    schema_freeze: bool = False
+    """Add no columns; what does not fit goes to `_unmapped_data`."""
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Events per transaction at most; none: `delivery.batch_events_max`."""
+    frequency: Annotated[int, Meta(ge=1, le=1440)] = 5
+    """Minutes between the flushes of batch mode."""
+    disabled: bool = False
+
+
+class Link(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A stream's events go to a destination."""
+
+    id: Id
+    from_id: str = field(name="from")
+    to_id: str = field(name="to")
+    data: LinkData = LinkData()
