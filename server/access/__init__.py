@@ -1,0 +1,37 @@
+"""Who may send what: write keys, credentials, origins, the limiter, the client's address. No HTTP framework,
+no clock.
+"""
+
+from server.access.address import (
+    IpPolicy,
+    TrustedProxies,
+    apply_policy,
+    client_address,
+    is_secure,
+    locale_of,
+    strictest,
+)
+from server.access.credentials import UNREADABLE, find_key
+from server.access.limiter import RateLimit, TokenBucket
+from server.access.origins import Origins
+from server.access.write_keys import DuplicateKeyError, Grant, KeyKind, StreamKeys, WriteKeys
+
+__all__ = [
+    "UNREADABLE",
+    "DuplicateKeyError",
+    "Grant",
+    "IpPolicy",
+    "KeyKind",
+    "Origins",
+    "RateLimit",
+    "StreamKeys",
+    "TokenBucket",
+    "TrustedProxies",
+    "WriteKeys",
+    "apply_policy",
+    "client_address",
+    "find_key",
+    "is_secure",
+    "locale_of",
+    "strictest",
+]

@@ -1,0 +1,109 @@
+"""Who sent a request: the client's address through trusted proxies, the IP policy, the locale.
+
+Only what one's own proxies appended to X-Forwarded-For can be believed, so it is walked from the right. Pure.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final, Literal
+
+IpPolicy = Literal["keep", "stripLastOctet", "remove"]
+
+# From the most to the least that is kept.
+_STRICTNESS: Final[tuple[IpPolicy, ...]] = ("keep", "stripLastOctet", "remove")
+_KEPT_BITS_V4: Final = 24
+_KEPT_BITS_V6: Final = 48
+# Addresses whose trust is remembered; a proxied request asks for one or two.
+_CACHE_MAX: Final = 4096
+
+
+class TrustedProxies:
+    """The networks whose X-Forwarded-For entries are believed. Raises ValueError for what is no network."""
+
+    __slots__ = ("_cache", "_networks")
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = tuple(ip_network(network, strict=False) for network in networks)
+        self._cache: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, address: str) -> bool:
+        known = self._cache.get(address)
+        if known is None:
+            parsed = _parse(address)
+            known = parsed is not None and any(parsed in network for network in self._networks)
+            if len(self._cache) >= _CACHE_MAX:
+                self._cache.clear()
+            self._cache[address] = known
+        return known
+
+
+def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: TrustedProxies) -> str | None:
+    """The address of the client: `peer`, or the last entry of `forwarded_for` that no trusted proxy stands
+    for.
+
+    `forwarded_for` holds the values of all X-Forwarded-For headers in order. An entry that is no address
+    ends the walk at the proxy that reported it. None if there is no peer address (a Unix socket).
+    """
+    if peer is None or not trusted or peer not in trusted:
+        return peer
+    client = peer
+    for entry in reversed([entry for value in forwarded_for for entry in value.split(",")]):
+        address = _parse(_without_port(entry.strip()))
+        if address is None:
+            break
+        client = str(address)
+        if client not in trusted:
+            break
+    return client
+
+
+def is_secure(scheme: str, forwarded_proto: str | None, peer: str | None, trusted: TrustedProxies) -> bool:
+    """Whether the client spoke https: X-Forwarded-Proto counts if it comes from a trusted proxy."""
+    if forwarded_proto and peer is not None and peer in trusted:
+        return forwarded_proto.rsplit(",", 1)[-1].strip().lower() == "https"
+    return scheme == "https"
+
+
+def strictest(stream_policy: IpPolicy, header: str | None) -> IpPolicy:
+    """The policy of a request: the stricter of its stream's and its X-IP-Policy header's. An unknown value
+    asks for none.
+    """
+    for policy in _STRICTNESS:
+        if header == policy:
+            return max(policy, stream_policy, key=_STRICTNESS.index)
+    return stream_policy
+
+
+def apply_policy(address: str | None, policy: IpPolicy) -> str | None:
+    """What may be kept of an address: all, its network (/24, /48), or nothing."""
+    if policy == "keep" or address is None:
+        return address
+    parsed = _parse(address) if policy == "stripLastOctet" else None
+    if parsed is None:
+        return None
+    kept = _KEPT_BITS_V4 if parsed.version == 4 else _KEPT_BITS_V6
+    return str(ip_network((parsed, kept), strict=False).network_address)
+
+
+def locale_of(accept_language: str | None) -> str | None:
+    """The first language of an Accept-Language header, None if it names none."""
+    first = (accept_language or "").split(",", 1)[0].split(";", 1)[0].strip()
+    return first if first and first != "*" else None
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _without_port(entry: str) -> str:
+    """`1.2.3.4:80` and `[::1]:80` without the port and the brackets."""
+    if entry.startswith("["):
+        return entry[1:].split("]", 1)[0]
+    return entry.split(":", 1)[0] if entry.count(":") == 1 else entry

@@ -1,0 +1,77 @@
+"""Where a request carries its write key (contract.md, Credentials): first found wins. Pure but for a bounded
+cache.
+
+Order: Authorization Basic, Authorization Bearer, X-Write-Key, query; the body comes last and is the caller's
+affair, because it has to be read first.
+"""
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+# A credential that is there and says nothing: no stream has such a key, so it is refused, and no other place is asked.
+UNREADABLE: Final = ""
+
+_QUERY_NAMES: Final = frozenset({"writeKey", "writekey", "wk"})
+# SDKs send the same few headers over and over; a stranger's must not fill the memory.
+_REMEMBERED_MAX: Final = 1024
+_REMEMBERED_BYTES_MAX: Final = 512
+
+
+def find_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+    """The key, `UNREADABLE` for an Authorization that cannot be decoded, None if there is none.
+
+    `headers` has lower-case names; `query` is the raw query string.
+    """
+    authorization = headers.get(b"authorization")
+    if authorization:
+        short = len(authorization) <= _REMEMBERED_BYTES_MAX
+        key = _remembered_key(authorization) if short else authorization_key(authorization)
+        if key is not None:
+            return key
+    write_key = headers.get(b"x-write-key")
+    if write_key:
+        key = write_key.decode("utf-8", "replace").strip()
+        if key:
+            return key
+    return query_key(query) if query else None
+
+
+def authorization_key(header: bytes) -> str | None:
+    """The key in an Authorization header: Basic or Bearer. None for another scheme or an empty credential."""
+    scheme, _, credential = header.strip().partition(b" ")
+    credential = credential.strip()
+    match scheme.lower():
+        case b"bearer":
+            return credential.decode("utf-8", "replace") or None
+        case b"basic":
+            return _basic_key(credential)
+        case _:
+            return None
+
+
+_remembered_key = lru_cache(maxsize=_REMEMBERED_MAX)(authorization_key)
+
+
+def _basic_key(credential: bytes) -> str | None:
+    """A user name without a password: one trailing colon goes, but a key may hold others (`keyId:secret`)."""
+    if not credential:
+        return None
+    try:
+        # Some clients leave the padding out.
+        text = b64decode(credential.rstrip(b"=") + b"==", validate=True).decode()
+    except (Base64Error, ValueError):
+        return UNREADABLE
+    return text.strip().removesuffix(":") or None
+
+
+def query_key(query: bytes) -> str | None:
+    """The first of `writeKey`, `writekey` and `wk` in a query string that is not empty. A plus stays a plus."""
+    for pair in query.decode("latin-1").split("&"):
+        name, _, value = pair.partition("=")
+        if name in _QUERY_NAMES and value:
+            return unquote(value)
+    return None

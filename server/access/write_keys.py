@@ -1,0 +1,133 @@
+"""Write keys: from the key of a request to what it may do.
+
+A key is looked up by a keyed digest in a dict, so no secret is ever compared byte by byte. Immutable but for
+the buckets; a change of the catalog makes a new `WriteKeys`. Event-loop thread only.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+from server.access.address import IpPolicy
+from server.access.limiter import RateLimit, TokenBucket
+from server.access.origins import Origins
+
+KeyKind = Literal["browser", "server"]
+
+
+class DuplicateKeyError(ValueError):
+    """One key stands in two places, so it is not clear which stream or kind it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKeys:
+    """What access needs to know of a stream. `id_seed` seeds its message-id hashes and is only carried along.
+
+    A limit of None is no limit; a limit holds for each key on its own.
+    """
+
+    stream_id: str
+    id_seed: int
+    browser_keys: tuple[str, ...] = ()
+    server_keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    domain_fallback: bool = False
+    browser_limit: RateLimit | None = None
+    server_limit: RateLimit | None = None
+    ip_policy: IpPolicy = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a write key may do. `key_id` is a name for logs, no secret. A bucket of None lets everything
+    through.
+    """
+
+    stream_id: str
+    id_seed: int
+    kind: KeyKind
+    key_id: str
+    bucket: TokenBucket | None
+    origins: Origins
+    ip_policy: IpPolicy
+
+    def allows_origin(self, origin: bytes | None) -> bool:
+        """Whether a request with this Origin header may pass; without one (servers, curl) it may."""
+        return origin is None or self.kind == "server" or self.origins.allows(origin)
+
+
+class WriteKeys:
+    """All write keys. `development` allows this machine's own origins. Raises `DuplicateKeyError`."""
+
+    __slots__ = ("_grants", "_hosts", "_secret", "origins")
+
+    def __init__(self, streams: Iterable[StreamKeys], *, development: bool = False) -> None:
+        self._secret = os.urandom(32)
+        self._grants: dict[bytes, Grant] = {}
+        self._hosts: dict[str, Grant] = {}
+        all_origins: list[Origins] = []
+        for stream in streams:
+            origins = Origins(stream.origins, development=development)
+            all_origins.append(origins)
+            for key in stream.browser_keys:
+                self._add(key, _grant(stream, "browser", key_id(key), origins))
+            for key in stream.server_keys:
+                self._add(key, _grant(stream, "server", key_id(key), origins))
+            self._add_hosts(stream, origins)
+        self.origins = Origins(development=development).union(all_origins)
+
+    def grant(self, key: str) -> Grant | None:
+        """What `key` may do, None for an unknown one."""
+        return self._grants.get(self._digest(key)) if key else None
+
+    def grant_for_host(self, host: bytes) -> Grant | None:
+        """What a request without any key may do on this Host: a browser's rights, if a stream takes its
+        `domains` so.
+        """
+        return self._hosts.get(_host_name(host.decode("latin-1"))) if self._hosts else None
+
+    def _add(self, key: str, grant: Grant) -> None:
+        digest = self._digest(key)
+        known = self._grants.setdefault(digest, grant)
+        if (known.stream_id, known.kind) != (grant.stream_id, grant.kind):
+            raise DuplicateKeyError(
+                f"the write key {grant.key_id} is a {known.kind} key of stream {known.stream_id} "
+                f"and a {grant.kind} key of stream {grant.stream_id}"
+            )
+
+    def _add_hosts(self, stream: StreamKeys, origins: Origins) -> None:
+        if not stream.domain_fallback or not stream.domains:
+            return
+        grant = _grant(stream, "browser", "domain", origins)
+        for domain in stream.domains:
+            known = self._hosts.setdefault(_host_name(domain), grant)
+            if known is not grant:
+                raise DuplicateKeyError(
+                    f"the domain {domain} is claimed by the streams {known.stream_id} and {stream.stream_id}"
+                )
+
+    def _digest(self, key: str) -> bytes:
+        return blake2b(key.encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
+
+
+def key_id(key: str) -> str:
+    """A name for a key that may be logged: the id of `keyId:secret`, else its first and last character."""
+    identifier, colon, _ = key.partition(":")
+    return identifier if colon else f"{key[:1]}***{key[-1:]}"
+
+
+def _grant(stream: StreamKeys, kind: KeyKind, name: str, origins: Origins) -> Grant:
+    limit = stream.browser_limit if kind == "browser" else stream.server_limit
+    bucket = TokenBucket(limit) if limit is not None else None
+    return Grant(stream.stream_id, stream.id_seed, kind, name, bucket, origins, stream.ip_policy)
+
+
+def _host_name(host: str) -> str:
+    """A Host header or a configured domain without its port, in lower case."""
+    name = host.strip().lower()
+    if name.startswith("["):
+        return name.partition("]")[0] + "]"
+    return name.partition(":")[0].rstrip(".")
