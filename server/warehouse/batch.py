@@ -1,0 +1,144 @@
+"""What crosses the door of the warehouse: batches in, what became of them out. Plain values, no behaviour."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkKey:
+    """Whose progress: `generation` grows when the local store was found to be older than the destination."""
+
+    store_id: str
+    link_id: str
+    generation: int
+
+
+@dataclass(slots=True)
+class Row:
+    """One row for one table, made from the event at `offset`. `values` is flat; a None value means nothing was said."""
+
+    offset: int
+    table: str
+    values: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How the tables of one link are filled.
+
+    stream              goes into the `_stream` column and is part of the merge key of tables that Penstock made.
+    primary_key         columns that make a row; empty = never merge. Used only with `deduplicate`.
+    timestamp_column    gets type timestamptz and an index when Penstock makes the table.
+    schema_freeze       no new column; what has no column goes to `_unmapped_data`.
+    existing_wins       a replay: values already in the table are kept, only gaps are filled.
+    trusted_tables      table names that come from configuration. Any other name may come from an event and reaches
+                        only tables that Penstock made.
+    """
+
+    stream: str
+    primary_key: tuple[str, ...] = ("message_id",)
+    deduplicate: bool = True
+    timestamp_column: str | None = "timestamp"
+    schema_freeze: bool = False
+    existing_wins: bool = False
+    trusted_tables: frozenset[str] = frozenset({"events"})
+
+    @property
+    def merge_key(self) -> tuple[str, ...]:
+        return self.primary_key if self.deduplicate else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of the offsets in (after_offset, last_offset], in offset order.
+
+    `outcome` is opaque to the warehouse: it is stored beside the progress row by the same transaction, and handed back
+    by `take_over`. A batch without rows is legal (every event was dropped or refused): it moves the progress row.
+    """
+
+    epoch: int
+    batch_id: str
+    after_offset: int
+    last_offset: int
+    rows: list[Row]
+    outcome: bytes
+    options: TableOptions
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A batch that was sent and whose fate is unknown."""
+
+    batch_id: str
+    last_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProgress:
+    """What the local catalog knows about a link. `in_doubt` must have been made durable before its flush began."""
+
+    epoch: int
+    last_offset: int
+    in_doubt: InDoubt | None = None
+
+
+class TakeoverCase(Enum):
+    """What the progress row says against the local checkpoint (ARCHITECTURE.md, Progress)."""
+
+    FIRST = "first"
+    ABSENT = "absent"
+    EQUAL = "equal"
+    LANDED = "landed"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """The answer to "where do I go on from?".
+
+    key             the key to flush under from now on; its generation has grown if case is AHEAD: make it durable
+                    before the first flush.
+    epoch           the epoch to flush under.
+    resume_after    redeliver what is after this offset.
+    row_offset      what the progress row said; None if there was none.
+    outcome         the outcome stored with the last batch that landed; apply it (idempotently) if case is LANDED.
+    changed         the progress row was written to another database, or another schema of it.
+    foreign         the row's epoch is not the local one: another process had taken over in between.
+    warning         a sentence for the log if anything is unusual, else "".
+    """
+
+    case: TakeoverCase
+    key: LinkKey
+    epoch: int
+    resume_after: int
+    row_offset: int | None
+    outcome: bytes
+    changed: bool
+    foreign: bool
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What one flush did. `already_landed`: the progress row carried this batch id before; nothing was written."""
+
+    rows: int
+    bytes: int
+    unmapped_values: int
+    columns_added: int
+    seconds: float
+    already_landed: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts of one flush attempt."""
+
+    rows: int = 0
+    bytes: int = 0
+    unmapped_values: int = 0
+    columns_added: int = 0
+    tables: set[str] = field(default_factory=set)

@@ -1,0 +1,272 @@
+"""Connections to one Postgres: few, opened when needed, given out in turn, thrown away at the first doubt.
+
+`Connections.turn()` is the only way to one. Waiting is first come, first served: every link of a destination has at most
+one flush under way, so links take turns. A turn that ends in anything but a clean server error ends the connection too:
+a connection whose COMMIT failed, or that was cut or cancelled in the middle of a step, is never used again.
+All of it runs on the event-loop thread.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+
+from server.warehouse.errors import TRANSLATED, Unavailable, WarehouseError, is_stale, unavailable
+from server.warehouse.limits import Limits
+
+_Answer = TypeVar("_Answer")
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_OURS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresConfig:
+    """Where the tables are and how to get in.
+
+    `sslrootcert`, `sslcert` and `sslkey` are file paths or PEM text. `parameters` are libpq's words; they win over the
+    fields of the same name, and what is not about the connection itself is set on the session.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5432
+    database: str = "postgres"
+    schema: str = "public"
+    username: str = "postgres"
+    password: str = field(default="", repr=False)
+    sslmode: str = "prefer"
+    sslrootcert: str = ""
+    sslcert: str = ""
+    sslkey: str = field(default="", repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ssl_option("sslmode") not in SSL_MODES:
+            raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
+
+    def ssl_option(self, name: str) -> str:
+        return str(self.parameters.get(name) or getattr(self, name))
+
+    @property
+    def place(self) -> str:
+        """For messages: never a secret."""
+        return f"{self.username}@{self.host}:{self.port}/{self.database}"
+
+
+class Session:
+    """One connection and what is known about it: its staging tables. Used by one task at a time."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", limits: Limits) -> None:
+        self.connection = connection
+        self.limits = limits
+        self.staging: dict[int, dict[str, int]] = {}
+        self.idle_since = time.monotonic()
+
+    async def step(self, step: Awaitable[_Answer], seconds: float | None = None) -> _Answer:
+        """Wait for one exchange with the server, no longer than the stall limit; then TimeoutError."""
+        async with asyncio.timeout(seconds or self.limits.stall_timeout_s):
+            return await step
+
+    async def execute(self, sql: str, seconds: float | None = None) -> str:
+        """Run statements without parameters in one round trip."""
+        return str(await self.step(self.connection.execute(sql), seconds))
+
+    async def usable(self) -> bool:
+        """Whether it can be taken from the shelf; one that lay there for long is asked."""
+        if self.connection.is_closed():
+            return False
+        if time.monotonic() - self.idle_since < self.limits.connection_idle_s:
+            return True
+        try:
+            await self.execute("SELECT 1", self.limits.connect_timeout_s)
+        except TRANSLATED:
+            return False
+        return True
+
+    async def clear(self) -> bool:
+        """End a transaction that was left open. False if the connection is no longer worth anything."""
+        try:
+            if not self.connection.is_closed() and self.connection.is_in_transaction():
+                await self.execute("ROLLBACK", self.limits.connect_timeout_s)
+        except TRANSLATED:
+            return False
+        return not self.connection.is_closed()
+
+
+class Connections:
+    """At most `connections_max` sessions. `open` is lazy; after `close` a turn raises Unavailable."""
+
+    def __init__(self, config: PostgresConfig, connections_max: int, limits: Limits) -> None:
+        self._config = config
+        self._limits = limits
+        self._turns = asyncio.Semaphore(connections_max)
+        self._idle: list[Session] = []
+        self._busy: set[Session] = set()
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[Session]:
+        """A session of one's own. asyncpg's errors pass through untranslated, for the caller knows what they mean."""
+        async with self._turns:
+            session = await self._take()
+            self._busy.add(session)
+            keep = False
+            try:
+                yield session
+                keep = True
+            except (asyncpg.PostgresError, WarehouseError) as error:
+                # A stale schema may be a staging table that somebody dropped: begin with a fresh session.
+                keep = not (is_stale(error) or (isinstance(error, Unavailable) and error.in_doubt))
+                raise
+            finally:
+                self._busy.discard(session)
+                await self._put_back(session, keep)
+
+    async def close(self) -> None:
+        """Idle connections say goodbye; busy ones are cut (their flush ends in Unavailable, its batch is in doubt)."""
+        self._closed = True
+        for session in self._busy:
+            session.connection.terminate()
+        for session in self._idle:
+            try:
+                await session.connection.close(timeout=2.0)
+            except TRANSLATED:
+                session.connection.terminate()
+        self._idle.clear()
+
+    @property
+    def open_count(self) -> int:
+        return len(self._idle) + len(self._busy)
+
+    async def _take(self) -> Session:
+        while self._idle and not self._closed:
+            session = self._idle.pop()
+            if await session.usable():
+                return session
+            session.connection.terminate()
+        if self._closed:
+            raise Unavailable("the destination is closed")
+        return await self._connect()
+
+    async def _put_back(self, session: Session, keep: bool) -> None:
+        if keep and not self._closed and await session.clear():
+            session.idle_since = time.monotonic()
+            self._idle.append(session)
+        else:
+            session.connection.terminate()
+
+    async def _connect(self) -> Session:
+        doing = f"connect to {self._config.place}"
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_s):
+                connection = await asyncpg.connect(
+                    host=self._config.host,
+                    port=self._config.port,
+                    user=self._config.username,
+                    password=self._config.password,
+                    database=self._config.database,
+                    ssl=_ssl(self._config),
+                    timeout=self._limits.connect_timeout_s,
+                )
+        except TRANSLATED as error:
+            raise unavailable(doing, error) from error
+        session = Session(connection, self._limits)
+        try:
+            _keep_alive(connection, self._limits)
+            await session.step(connection.execute(_session_sql(self._config, self._limits)))
+        except TRANSLATED as error:
+            connection.terminate()
+            raise unavailable(f"{doing}: set up the session", error) from error
+        except BaseException:
+            connection.terminate()
+            raise
+        return session
+
+
+def _session_sql(config: PostgresConfig, limits: Limits) -> str:
+    settings = {name: str(value) for name, value in config.parameters.items() if name not in _OURS}
+    settings.setdefault("application_name", "penstock")
+    settings |= {
+        "standard_conforming_strings": "on",
+        "TimeZone": "UTC",  # timestamps go as UTC; a cast to a user's timestamp or date column must not shift them
+        "DateStyle": "ISO, YMD",
+        "client_min_messages": "warning",
+        "statement_timeout": _milliseconds(limits.statement_timeout_s),
+        "lock_timeout": _milliseconds(limits.lock_timeout_s),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction_s),
+        # The server's side of the wire, so that a client that vanished does not hold the progress row's lock for hours.
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    calls = (f"set_config({_literal(name)}, {_literal(value)}, false)" for name, value in settings.items())
+    return f"SELECT {', '.join(calls)}"
+
+
+def _literal(text: str) -> str:
+    # Escape syntax is right whatever standard_conforming_strings is before this very statement sets it.
+    return "E'" + text.replace("\0", "").replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(seconds * 1000)))
+
+
+def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]", limits: Limits) -> None:
+    # asyncpg has no public way to its socket.
+    wire = connection._transport.get_extra_info("socket")
+    if wire is None or wire.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", int(limits.stall_timeout_s * 1000)),
+    ):
+        if hasattr(socket, option):
+            wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _ssl(config: PostgresConfig) -> str | ssl.SSLContext:
+    """libpq's meaning of sslmode; only the two modes that fall back are left to asyncpg."""
+    mode = config.ssl_option("sslmode")
+    if mode in ("disable", "allow", "prefer"):
+        return mode
+    root = config.ssl_option("sslrootcert")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require" and not root:
+        context.verify_mode = ssl.CERT_NONE
+    elif not root:
+        context.load_default_certs()
+    elif "-----BEGIN" in root:
+        context.load_verify_locations(cadata=root)
+    else:
+        context.load_verify_locations(cafile=root)
+    if certificate := config.ssl_option("sslcert"):
+        with _as_file(certificate) as cert, _as_file(config.ssl_option("sslkey")) as key:
+            context.load_cert_chain(cert, key or None)
+    return context
+
+
+@contextlib.contextmanager
+def _as_file(path_or_pem: str) -> Iterator[str]:
+    """OpenSSL loads a client certificate from files only: PEM text is put into a private one for a moment."""
+    if "-----BEGIN" not in path_or_pem:
+        yield path_or_pem
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+        file.write(path_or_pem)
+    try:
+        yield file.name
+    finally:
+        Path(file.name).unlink()

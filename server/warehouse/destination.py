@@ -1,0 +1,187 @@
+"""One Postgres destination: the only door of this package.
+
+A flush prepares (encode, grow the tables), then does everything in one transaction: lock the progress row, load, move the
+progress row and store the outcome, COMMIT. It either landed as a whole or left nothing. A first failure that a stale
+schema could explain is tried once more with tables read anew; what still looks like the fault of a row is located row by
+row (locate.py). Everything asyncpg raises is translated here, at the edge. Runs on the event-loop thread.
+"""
+
+import time
+from dataclasses import dataclass
+
+from server.warehouse import merge, progress
+from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Row, TableOptions, Takeover
+from server.warehouse.connection import Connections, PostgresConfig, Session
+from server.warehouse.encode import Encoding
+from server.warehouse.errors import (
+    TRANSLATED,
+    Unavailable,
+    is_repeat,
+    is_row_fault,
+    is_stale,
+    unavailable,
+)
+from server.warehouse.limits import Limits
+from server.warehouse.locate import locate
+from server.warehouse.merge import Staging
+from server.warehouse.names import table_name
+from server.warehouse.plan import Plan
+from server.warehouse.probe import Probe, probe
+from server.warehouse.tables import Tables
+
+__all__ = ["Counters", "Destination", "Probe"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the start of the process."""
+
+    flushes: int = 0
+    rows: int = 0
+    bytes: int = 0
+    unmapped_values: int = 0
+    columns_added: int = 0
+    flush_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """One table's part of a batch."""
+
+    plan: Plan
+    encoding: Encoding
+    staging: Staging | None
+
+
+class Destination:
+    """A warehouse. Safe for concurrent flushes of different links; one link flushes one batch at a time."""
+
+    def __init__(
+        self, config: PostgresConfig, connections_max: int = 2, limits: Limits | None = None
+    ) -> None:
+        self.config = config
+        self.counters = Counters()
+        self._limits = limits or Limits()
+        self._connections = Connections(config, connections_max, self._limits)
+        self._tables = Tables(config.schema, self._connections, self._limits)
+        self._fingerprint = ""
+
+    async def open(self) -> None:
+        """Nothing is connected before the first use: a destination that is down must not hold up the start."""
+
+    async def close(self) -> None:
+        """End every connection; a flush under way ends in Unavailable."""
+        await self._connections.close()
+
+    async def probe(self) -> Probe:
+        """Connect, create, insert, drop. Raises Unavailable with a hint that says what to fix."""
+        async with self._connections.turn() as session:
+            return await probe(session, self.config)
+
+    async def take_over(self, key: LinkKey, local: LocalProgress) -> Takeover:
+        """Become the owner of a link: raise its epoch, and say where to go on. Raises Unavailable."""
+        try:
+            async with self._connections.turn() as session:
+                await progress.create(session)
+                here = self._fingerprint or await progress.fingerprint(session, self.config.schema)
+                self._fingerprint = here
+                return await progress.take_over(session, key, local, here)
+        except TRANSLATED as error:
+            raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
+
+    async def flush(self, key: LinkKey, batch: Batch) -> Flushed:
+        """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (OutOfStep among it)."""
+        started_s = time.perf_counter()
+        grouped = _by_table(batch.rows)
+        columns_before = self._tables.columns_added
+        try:
+            flushed = await self._flush(key, batch, grouped)
+        except TRANSLATED as error:
+            self._tables.forget(list(grouped))
+            raise unavailable(f"flush to {self.config.place}", error) from error
+        columns_added = self._tables.columns_added - columns_before
+        rows, size, unmapped_values, landed = flushed
+        seconds = time.perf_counter() - started_s
+        result = Flushed(rows, size, unmapped_values, columns_added, seconds, landed)
+        self._count(result)
+        return result
+
+    async def _flush(
+        self, key: LinkKey, batch: Batch, grouped: dict[str, list[Row]]
+    ) -> tuple[int, int, int, bool]:
+        careful = False
+        for last_try in (False, False, True):
+            try:
+                return await self._attempt(key, batch, grouped, careful)
+            except TRANSLATED as error:
+                row_fault = is_row_fault(error) or is_repeat(error)
+                if last_try or not (row_fault or is_stale(error)):
+                    raise
+                careful = careful or row_fault
+                self._tables.forget(list(grouped))
+        raise AssertionError("the last try returns or raises")
+
+    async def _attempt(
+        self, key: LinkKey, batch: Batch, grouped: dict[str, list[Row]], careful: bool
+    ) -> tuple[int, int, int, bool]:
+        loads = [
+            await self._load(number, table, rows, batch.options, key.link_id, careful)
+            for number, (table, rows) in enumerate(sorted(grouped.items()))
+        ]
+        async with self._connections.turn() as session:
+            for load in loads:
+                if load.staging is not None:
+                    await load.staging.prepare(session)
+            if not await progress.begin(session, key, batch):
+                return 0, 0, 0, True
+            if careful:
+                await locate(
+                    session, [(load.plan, load.staging, load.encoding) for load in loads if load.staging]
+                )
+            else:
+                for load in loads:
+                    await merge.load(session, load.plan, load.staging, load.encoding.rows())
+            await progress.advance(session, key, batch)
+            await _commit(session, f"commit a batch to {self.config.place}")
+        return (
+            sum(load.encoding.count for load in loads),
+            sum(load.encoding.size for load in loads),
+            sum(load.encoding.unmapped_values for load in loads),
+            False,
+        )
+
+    async def _load(
+        self, number: int, table: str, rows: list[Row], options: TableOptions, owner: str, careful: bool
+    ) -> _Load:
+        plan, encoding = await self._tables.encode(table, rows, options, owner, fold=not careful)
+        straight = plan.key is None and plan.exact and not plan.defaulted_cells and not careful
+        return _Load(plan, encoding, None if straight else Staging(number, plan))
+
+    def _count(self, flushed: Flushed) -> None:
+        counters = self.counters
+        counters.flushes += 1
+        counters.rows += flushed.rows
+        counters.bytes += flushed.bytes
+        counters.unmapped_values += flushed.unmapped_values
+        counters.columns_added += flushed.columns_added
+        counters.flush_s += flushed.seconds
+
+
+def _by_table(rows: list[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row.table, []).append(row)
+    tables: dict[str, list[Row]] = {}
+    for raw, part in grouped.items():
+        tables.setdefault(table_name(raw), []).extend(part)
+    return {table: sorted(part, key=lambda row: row.offset) for table, part in tables.items()}
+
+
+async def _commit(session: Session, doing: str) -> None:
+    """COMMIT. Whatever goes wrong here, nobody knows whether the batch landed, and the connection is thrown away."""
+    try:
+        tag = await session.execute("COMMIT")
+    except TRANSLATED as error:
+        raise unavailable(doing, error, in_doubt=True) from error
+    if tag != "COMMIT":
+        raise Unavailable(f"{doing}: the server answered {tag}", in_doubt=True)

@@ -1,0 +1,34 @@
+"""The bounds of one destination, with their reasons."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every wait and every growth of a destination ends at one of these.
+
+    connect_timeout_s        whole connect, TLS and login included
+    lock_timeout_s           a lock held by someone else (ALTER TABLE by hand, a long maintenance)
+    statement_timeout_s      one statement on the server; also set as the server's own limit
+    stall_timeout_s          the client hears nothing while a step is under way: a cut wire, a stopped server. Longer than
+                             statement_timeout_s, so that a slow but living server answers first
+    ddl_timeout_s            one schema change (an index on a large table takes its time)
+    idle_in_transaction_s    the server drops a transaction of ours that nobody works on
+    connection_idle_s        an idle connection older than this is checked before use
+    columns_max              of one table; Postgres stops at 1,600, and rows near that no longer fit a page
+    new_columns_per_minute   of one table; a client that puts ids into names would use up columns_max at once
+    slice_s                  encoding gives the loop back this often
+    locate_statements_max    statements spent on naming the refused rows of one batch
+    """
+
+    connect_timeout_s: float = 10.0
+    lock_timeout_s: float = 10.0
+    statement_timeout_s: float = 30.0
+    stall_timeout_s: float = 40.0
+    ddl_timeout_s: float = 120.0
+    idle_in_transaction_s: float = 60.0
+    connection_idle_s: float = 60.0
+    columns_max: int = 1000
+    new_columns_per_minute: int = 600
+    slice_s: float = 0.002
+    locate_statements_max: int = 400

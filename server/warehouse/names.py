@@ -1,0 +1,63 @@
+"""Identifiers: from an event's keys to Postgres columns and tables. Pure; every function is cached, total and idempotent.
+
+Rules (reference: Jitsu Next): snake case puts `_` before an ASCII capital that follows a Latin letter, lower-cases and
+turns spaces into `_`. An identifier keeps letters and digits of any language, `_`, space, `$` and `-`; other runs become
+one `_`. What is longer than Postgres allows (63 bytes) is cut on a character boundary and ends in eight hex digits of the
+whole name's hash, so two long names stay two columns. The names of Postgres's system columns get such an ending too.
+"""
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+
+NAME_BYTES_MAX = 63
+_HASH_HEX = 8
+_CACHE_NAMES = 16_384
+
+_CAPITAL_AFTER_LETTER = re.compile(r"(?<=[A-Za-z])(?=[A-Z])")
+_FORBIDDEN = re.compile(r"[^\w $-]+")
+_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+
+
+@lru_cache(_CACHE_NAMES)
+def snake_case(key: str) -> str:
+    """messageId → message_id, userID → user_i_d, page1Url → page1url, User_Name → user_name."""
+    spaced = _CAPITAL_AFTER_LETTER.sub("_", key).replace(" ", "_")
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in spaced)
+
+
+@lru_cache(_CACHE_NAMES)
+def column_name(raw: str) -> str:
+    """A name that Postgres takes, as given, for a column."""
+    name = _identifier(raw, "column")
+    return f"{name}_{_hash(raw)}" if name in _SYSTEM_COLUMNS else name
+
+
+@lru_cache(_CACHE_NAMES)
+def table_name(raw: str) -> str:
+    """A name that Postgres takes, as given, for a table."""
+    return _identifier(raw, "table")
+
+
+def quote(identifier: str) -> str:
+    """Always quoted: case is kept and no word is reserved."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """A string literal; right with standard_conforming_strings = on, which every session of ours sets."""
+    return "'" + text.replace("\0", "").replace("'", "''") + "'"
+
+
+def _identifier(raw: str, kind: str) -> str:
+    name = _FORBIDDEN.sub("_", raw)
+    if (not name.strip("_ ") and name != raw) or not name:
+        return f"{kind}_{_hash(raw)}"
+    if len(name.encode()) <= NAME_BYTES_MAX:
+        return name
+    room = NAME_BYTES_MAX - _HASH_HEX - 1
+    return f"{name.encode()[:room].decode(errors='ignore')}_{_hash(raw)}"
+
+
+def _hash(raw: str) -> str:
+    return blake2b(raw.encode(errors="surrogatepass"), digest_size=_HASH_HEX // 2).hexdigest()

@@ -1,0 +1,175 @@
+"""The tables of one destination as it knows them, and the decision what happens to a name without a column.
+
+`Tables` turns the rows of a batch into loads (plan + bytes), reading and growing tables on the way. What it remembers of
+a table can be stale; `forget` makes the next batch look again.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from server.warehouse import ddl
+from server.warehouse.batch import Row, TableOptions
+from server.warehouse.connection import Connections
+from server.warehouse.encode import Encoding
+from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
+from server.warehouse.limits import Limits
+from server.warehouse.names import column_name
+from server.warehouse.plan import NO_SLOT, Plan, Slot, choose_key, new_plan, wanted_key
+from server.warehouse.schema import STREAM, UNMAPPED, TableShape, read_table
+from server.warehouse.types import ColumnType, infer, promote
+
+_PASSES_MAX = (
+    6  # learn names, grow, add _unmapped_data; more means that somebody else keeps changing the table
+)
+_MINUTE_S = 60.0
+_SLOTS_MAX = 8192  # names that differ only in what identifiers cannot hold share columns; then begin anew
+
+
+class Tables:
+    """The cache of shapes and plans, and the growth limits."""
+
+    def __init__(self, schema: str, connections: Connections, limits: Limits) -> None:
+        self._schema = schema
+        self._connections = connections
+        self._limits = limits
+        self._shapes: dict[str, TableShape] = {}
+        self._plans: dict[tuple[str, TableOptions], Plan] = {}
+        self._growth: dict[str, tuple[float, int]] = {}
+        self.columns_added = 0
+
+    def forget(self, tables: Sequence[str]) -> None:
+        """Read these tables again before they are used."""
+        for table in tables:
+            self._shapes.pop(table, None)
+        self._plans = {place: plan for place, plan in self._plans.items() if place[0] not in tables}
+
+    async def encode(
+        self, table: str, rows: Sequence[Row], options: TableOptions, owner: str, *, fold: bool = True
+    ) -> tuple[Plan, Encoding]:
+        """The rows as bytes; afterwards the table has every column that they are loaded into."""
+        await self._reachable(table, rows, options)
+        plan = self._plans.get((table, options))
+        if plan is None or len(plan.slots) > _SLOTS_MAX:
+            plan = await self._planned(table, rows, options, owner)
+        overflow: dict[str, Slot] = {}
+        for _ in range(_PASSES_MAX):
+            encoding = Encoding(plan, rows, overflow, fold=fold)
+            await encoding.run(self._limits.slice_s)
+            if encoding.complete:
+                return plan, encoding
+            plan = await self._learn(plan, encoding, overflow, owner)
+        raise Unavailable(f"table {table} keeps changing while a batch is prepared for it")
+
+    async def _reachable(self, table: str, rows: Sequence[Row], options: TableOptions) -> None:
+        shape = await self._shape(table)
+        if shape is None:
+            return
+        if not shape.ours and table not in options.trusted_tables:
+            reason = f"table {table} was not made by Penstock, and events do not reach tables of others"
+            raise RowsRefused([Refused(row.offset, reason, "") for row in rows])
+        if not shape.loadable:
+            raise Unavailable(f"{table} is not a table", "rows can be loaded into tables only")
+        unmapped = shape.columns.get(UNMAPPED)
+        if unmapped is not None and unmapped.wire is not ColumnType.JSONB:
+            raise Unavailable(f"column {UNMAPPED} of table {table} is {unmapped.sql_type}", "make it jsonb")
+
+    async def _shape(self, table: str) -> TableShape | None:
+        if table not in self._shapes:
+            async with self._connections.turn() as session:
+                shape = await read_table(session, self._schema, table)
+            if shape is None:
+                return None
+            self._shapes[table] = shape
+        return self._shapes[table]
+
+    async def _planned(self, table: str, rows: Sequence[Row], options: TableOptions, owner: str) -> Plan:
+        shape = await self._shape(table)
+        if shape is None or (options.merge_key and choose_key(shape, options) is None):
+            shape = await self._grow(self._first(table, shape, rows, options, owner))
+        plan = new_plan(shape, options, choose_key(shape, options))
+        self._plans[table, options] = plan
+        return plan
+
+    def _first(
+        self, table: str, shape: TableShape | None, rows: Sequence[Row], options: TableOptions, owner: str
+    ) -> ddl.Wanted:
+        """What a table needs before its first plan: the stream, the key, and (if it is new) the timestamp column."""
+        key = wanted_key(options)
+        columns = {STREAM: ColumnType.TEXT}
+        indexed = None
+        if shape is None and options.timestamp_column:
+            indexed = column_name(options.timestamp_column)
+            columns[indexed] = ColumnType.TIMESTAMPTZ
+        for name in key:
+            columns.setdefault(name, _key_type(name, rows))
+        trusted = table in options.trusted_tables
+        return ddl.Wanted(
+            self._schema, table, columns, (STREAM, *key) if key else (), owner, indexed, trusted
+        )
+
+    async def _grow(self, wanted: ddl.Wanted) -> TableShape:
+        try:
+            async with self._connections.turn() as session:
+                shape = await ddl.make(session, wanted)
+        except TRANSLATED as error:
+            # Not the fault of a row whatever its class: a unique index that cannot be built says 23505 too.
+            raise unavailable(f"change table {wanted.target}", error) from error
+        self.forget([wanted.table])
+        self._shapes[wanted.table] = shape
+        return shape
+
+    async def _learn(self, plan: Plan, encoding: Encoding, overflow: dict[str, Slot], owner: str) -> Plan:
+        """Give every name of the pass a slot: an existing column, a new one, or none for this batch."""
+        absent = {raw: kind for raw, kind in encoding.missing.items() if not plan.take(raw)}
+        new = self._admitted(plan, absent)
+        if encoding.wants_unmapped and UNMAPPED not in plan.shape.columns:
+            new[UNMAPPED] = ColumnType.JSONB
+        if new:
+            table, trusted = plan.shape.name, plan.shape.name in plan.options.trusted_tables
+            shape = await self._grow(ddl.Wanted(self._schema, table, new, owner=owner, trusted=trusted))
+            self.columns_added += len(new)
+            plan = self._replanted(plan, shape, absent)
+        if encoding.wants_unmapped:
+            plan.use(UNMAPPED)
+        overflow.update((raw, NO_SLOT) for raw in absent if raw not in plan.slots)
+        return plan
+
+    def _replanted(self, old: Plan, shape: TableShape, names: Iterable[str]) -> Plan:
+        plan = new_plan(shape, old.options, choose_key(shape, old.options))
+        for raw in (*old.slots, *names):
+            plan.take(raw)
+        self._plans[shape.name, old.options] = plan
+        return plan
+
+    def _admitted(self, plan: Plan, absent: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
+        """Which of the names may become columns; the others go to `_unmapped_data` in this batch."""
+        new: dict[str, ColumnType] = {}
+        if plan.options.schema_freeze:
+            return new
+        room = min(self._limits.columns_max - 1 - len(plan.shape.columns), self._allowance(plan.shape.name))
+        for raw, kind in absent.items():
+            name = column_name(raw)
+            if name in new or len(new) < room:
+                new[name] = promote(new.get(name), kind)
+        begun, used = self._growth[plan.shape.name]
+        self._growth[plan.shape.name] = (begun, used + len(new))
+        return new
+
+    def _allowance(self, table: str) -> int:
+        """New columns that the table may still get within the current minute."""
+        now = time.monotonic()
+        begun, used = self._growth.get(table, (now, 0))
+        if now - begun >= _MINUTE_S:
+            begun, used = now, 0
+        self._growth[table] = (begun, used)
+        return self._limits.new_columns_per_minute - used
+
+
+def _key_type(name: str, rows: Sequence[Row]) -> ColumnType:
+    """The type of a key column to be made. Text that looks like a time stays text: the next id may not."""
+    kind: ColumnType | None = None
+    for row in rows:
+        for raw, value in row.values.items():
+            if value is not None and column_name(raw) == name:
+                kind = promote(kind, ColumnType.TEXT if isinstance(value, str) else infer(value))
+    return kind or ColumnType.TEXT
