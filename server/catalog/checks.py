@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from server.catalog.faults import Fault, fault_path
 from server.catalog.objects import Destination, Link, Stream
 
-_ORIGIN = re.compile(r"^[a-z][a-z0-9+.-]*://(\*\.)?[^/*?#@\s]+$", re.IGNORECASE)
+_ORIGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/*?#@\s]+$")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST = re.compile(r"^[A-Za-z0-9.-]+(:\d+)?$")
 
 
@@ -48,7 +49,9 @@ def _stream(stream: Stream) -> Iterator[Fault]:
         if origin != "*" and not _ORIGIN.match(origin):
             path = fault_path(["streams", stream.id, "origins", index])
             yield Fault(
-                path, f"{origin!r} is not an origin", "write https://shop.example.com, without a path, or *"
+                path,
+                f"{origin!r} is not an origin",
+                "write https://shop.example.com, without a path or wildcard, or * alone",
             )
     for index, domain in enumerate(stream.domains):
         if not _HOST.match(domain):
@@ -67,6 +70,11 @@ def _destination(destination: Destination) -> Iterator[Fault]:
         yield Fault(path, "has neither a datasource nor embedded: true", "give it one of them")
     if destination.datasource is not None and destination.schema != "public":
         yield Fault(f"{path}.schema", "belongs inside the datasource")
+    if destination.datasource is not None:
+        mode = destination.datasource.parameters.get("sslmode", "prefer")
+        if mode not in SSL_MODES:
+            place = f"{path}.datasource.parameters.sslmode"
+            yield Fault(place, f"must be one of {', '.join(SSL_MODES)}, not {mode!r}")
 
 
 def _ends(link: Link, streams: Collection[str], destinations: Collection[str]) -> Iterator[Fault]:

@@ -107,14 +107,5 @@ def _write_key(key: object) -> object:
 
 
 def _authorized_domains(value: object) -> object:
-    """Jitsu writes bare domains, separated by commas or white space; any scheme was meant."""
-    domains = value.replace(",", " ").split() if isinstance(value, str) else value
-    if not isinstance(domains, list):
-        return domains
-    return [origin for domain in domains for origin in _origins_of(domain)]
-
-
-def _origins_of(domain: object) -> list[object]:
-    if not isinstance(domain, str) or domain == "*" or "://" in domain:
-        return [domain]
-    return [f"https://{domain}", f"http://{domain}"]
+    """Jitsu writes them as one text, separated by commas or white space."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value

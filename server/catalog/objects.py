@@ -27,7 +27,7 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A token bucket: `burst` events at once, refilled at `events_per_second`."""
 
     events_per_second: Annotated[float, Meta(gt=0)] = 1000
-    burst: Annotated[float, Meta(ge=1)] = 2000
+    burst: Annotated[int, Meta(ge=1)] = 2000
 
 
 class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,9 +38,7 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     browser_keys: tuple[WriteKey, ...] = ()
     server_keys: tuple[WriteKey, ...] = ()
     origins: tuple[str, ...] = ()
-    """Who may send from a browser with a browser key: `https://host[:port]`, `https://*.host`, or `*`; none:
-    nobody.
-    """
+    """Pages that may use a browser key: `https://host[:port]`, a bare host, or `*`; empty: none may."""
     domains: tuple[str, ...] = ()
     """Hosts for which a keyless request on /api/s/* belongs to this stream, if `domain_fallback` is on."""
     domain_fallback: bool = False
@@ -48,8 +46,8 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Of each browser key."""
     server_rate_limit: RateLimit | None = None
     """Of each server key; none: unlimited."""
-    ip_policy: Literal["keep", "truncate", "remove"] = "keep"
-    """What is stored of the client address: all of it, its network (/24, /48), nothing."""
+    ip_policy: Literal["keep", "stripLastOctet", "remove"] = "keep"
+    """What is stored of the client address: all of it, its network (/24 or /48), nothing."""
 
 
 class Datasource(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
