@@ -14,21 +14,16 @@ from typing import Any, Final
 MASK: Final = "***"
 _SECRETS = (
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+(@)"), rf"\1{MASK}\2"),
+    (re.compile(r"(?i)((?:^|[?&;\s])(?:\w*token|write_?key|wk|api_key|password)=)[^&\s\"']+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)((?:^|[?&;\s])p_[a-z]+=)[^&\s\"']+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b(basic|bearer) [\w.~+/=:-]{8,}"), rf"\1 {MASK}"),
     (
-        re.compile(
-            r"(?i)((?:^|[?&;\s])(?:token|write_?key|wk|api_key|password|admin_token|p_[a-z]+)=)[^&\s\"']+"
-        ),
-        rf"\1{MASK}",
-    ),
-    (
-        re.compile(
-            r"(?i)((?:authorization|x-write-key|x-admin-token)[\"']?\s*[:=]\s*[\"']?(?:basic |bearer )?)[^\s\"',]+"
-        ),
+        re.compile(r"(?i)(x-(?:write-key|admin-token|auth-token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',]+"),
         rf"\1{MASK}",
     ),
 )
 _LEAST = {"_granian": logging.ERROR, "granian.access": logging.CRITICAL, "asyncio": logging.ERROR}
-"""Granian warns at each start that its embedded server is experimental: our decision, not an operator's news."""
+"""Granian warns at each start that its embedded server is experimental; that is our decision, not news."""
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 

@@ -84,6 +84,17 @@ class EmbeddedPostgres:
             logger.warning("the embedded Postgres has ended by itself; starting it again")
             return self._start()
 
+    def running(self) -> PostgresAddress | None:
+        """Where a server is running here, whoever started it; None: there is none. Raises `EmbeddedError`."""
+        try:
+            found = postmaster.read_pid_file(self.cluster)
+        except PermissionError as error:
+            message = f"{self.cluster} belongs to another user"
+            raise EmbeddedError(message, "use the user that runs Penstock (root, perhaps)") from error
+        if found is None or not found.ready or not postmaster.serves(found.pid, self.cluster):
+            return None
+        return PostgresAddress(HOST, found.port, DATABASE, USERNAME, cluster_folder.password(self.cluster))
+
     def stop(self, timeout_s: float = 30.0) -> None:
         """Fast shutdown, within `timeout_s`; then harder means that cost a recovery, not data. Idempotent."""
         with self._lock:
@@ -101,8 +112,8 @@ class EmbeddedPostgres:
     def _start(self) -> PostgresAddress:
         binaries = find_binaries()
         _make_folder(self.folder)
-        _rotate(self.log)
         server = server_identity(self._owner(), binaries.needed, self.folder)
+        _rotate(self.log)
         self._prepare(binaries, server)
         secret = cluster_folder.password(self.cluster)
         running = postmaster.read_pid_file(self.cluster)
@@ -251,7 +262,8 @@ def _make_folder(folder: Path) -> None:
     """Our own folder: searchable, so that the server's uid gets through to the cluster, and not listable."""
     try:
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        folder.chmod(0o711)  # the umask may have taken the search bit
+        if folder.stat().st_mode & 0o711 != 0o711:  # the umask may have taken the search bit
+            folder.chmod(0o711)
     except OSError as error:
         raise EmbeddedError(f"cannot use {folder}: {error.strerror}", "give another --data") from error
 

@@ -1,0 +1,73 @@
+"""`penstock serve`: one process, until a signal ends it."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from server import logs
+from server.commands.terminal import Mistake, conf_option, configuration
+from server.settings import Config, ServerSettings
+
+Ready = Callable[[], Awaitable[None]]
+INTERRUPTED = 130
+
+
+@click.command()
+@conf_option
+@click.option("--data", help="Data directory; overrides store.path.")
+@click.option("--host", help="Address to listen on; overrides server.host.")
+@click.option("--port", help="Port to listen on; overrides server.port.")
+def command(conf: Path | None, data: str | None, host: str | None, port: str | None) -> None:
+    """Start the server with a configuration file.
+
+    SIGTERM and Ctrl-C stop it in order: what was answered is on disk, what can be delivered in time is.
+    """
+    config = configuration(conf, {"store.path": data, "server.host": host, "server.port": port})
+    raise SystemExit(serve(config))
+
+
+def serve(config: Config, beside: Ready | None = None) -> int:
+    """Run the server to its end and return the exit status; `beside` runs beside it. Raises `Mistake`."""
+    logs.configure(config.logging.level, config.logging.format)
+    require_free_port(config.server)
+    import uvloop
+
+    from server.embedded import EmbeddedError
+    from server.lifecycle import serve as serve_forever
+    from storage import StorageError
+
+    async def run() -> int:
+        task = asyncio.ensure_future(beside()) if beside is not None else None
+        try:
+            return await serve_forever(config)
+        finally:
+            if task is not None:
+                task.cancel()
+
+    try:
+        return uvloop.run(run())
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (EmbeddedError, StorageError) as error:
+        raise Mistake(str(error)) from error
+
+
+def require_free_port(server: ServerSettings) -> None:
+    """Fail early, before anything is started, if the address cannot be listened on. Raises `Mistake`."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Without listening, bind alone passes beside a listener that also set SO_REUSEADDR.
+            probe.listen(1)
+    except OSError as error:
+        where = f"{server.host} port {server.port}"
+        raise Mistake(
+            f"cannot listen on {where}: {error.strerror}; "
+            "choose another with --port PORT, or server.port in the configuration"
+        ) from error
