@@ -40,7 +40,7 @@ class TrustedProxies:
         return known
 
 
-def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: TrustedProxies) -> str | None:
+def client_address(peer: str | None, forwarded_for: Iterable[bytes], trusted: TrustedProxies) -> str | None:
     """The address of the client: `peer`, or the last entry of `forwarded_for` that no trusted proxy stands
     for.
 
@@ -50,7 +50,7 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Trus
     if peer is None or not trusted or peer not in trusted:
         return peer
     client = peer
-    for entry in reversed([entry for value in forwarded_for for entry in value.split(",")]):
+    for entry in reversed([entry for value in forwarded_for for entry in value.decode("latin-1").split(",")]):
         address = _parse(_without_port(entry.strip()))
         if address is None:
             break
@@ -60,19 +60,19 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Trus
     return client
 
 
-def is_secure(scheme: str, forwarded_proto: str | None, peer: str | None, trusted: TrustedProxies) -> bool:
+def is_secure(scheme: str, forwarded_proto: bytes | None, peer: str | None, trusted: TrustedProxies) -> bool:
     """Whether the client spoke https: X-Forwarded-Proto counts if it comes from a trusted proxy."""
     if forwarded_proto and peer is not None and peer in trusted:
-        return forwarded_proto.rsplit(",", 1)[-1].strip().lower() == "https"
+        return forwarded_proto.rsplit(b",", 1)[-1].strip().lower() == b"https"
     return scheme == "https"
 
 
-def strictest(stream_policy: IpPolicy, header: str | None) -> IpPolicy:
+def strictest(stream_policy: IpPolicy, header: bytes | None) -> IpPolicy:
     """The policy of a request: the stricter of its stream's and its X-IP-Policy header's. An unknown value
     asks for none.
     """
     for policy in _STRICTNESS:
-        if header == policy:
+        if header == policy.encode():
             return max(policy, stream_policy, key=_STRICTNESS.index)
     return stream_policy
 
@@ -88,9 +88,9 @@ def apply_policy(address: str | None, policy: IpPolicy) -> str | None:
     return str(ip_network((parsed, kept), strict=False).network_address)
 
 
-def locale_of(accept_language: str | None) -> str | None:
+def locale_of(accept_language: bytes | None) -> str | None:
     """The first language of an Accept-Language header, None if it names none."""
-    first = (accept_language or "").split(",", 1)[0].split(";", 1)[0].strip()
+    first = (accept_language or b"").decode("latin-1").split(",", 1)[0].split(";", 1)[0].strip()
     return first if first and first != "*" else None
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-# A credential that is there and says nothing: no stream has such a key, so it is refused, and no other place is asked.
+# A credential that is there and says nothing: no stream has such a key, and no other place is asked.
 UNREADABLE: Final = ""
 
 _QUERY_NAMES: Final = frozenset({"writeKey", "writekey", "wk"})
@@ -60,16 +60,16 @@ def _basic_key(credential: bytes) -> str | None:
     """A user name without a password: one trailing colon goes, but a key may hold others (`keyId:secret`)."""
     if not credential:
         return None
+    unpadded = credential.rstrip(b"=")  # some clients leave the padding out
     try:
-        # Some clients leave the padding out.
-        text = b64decode(credential.rstrip(b"=") + b"==", validate=True).decode()
+        text = b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True).decode()
     except (Base64Error, ValueError):
         return UNREADABLE
     return text.strip().removesuffix(":") or None
 
 
 def query_key(query: bytes) -> str | None:
-    """The first of `writeKey`, `writekey` and `wk` in a query string that is not empty. A plus stays a plus."""
+    """The first `writeKey`, `writekey` or `wk` of a query string that is not empty. A plus stays a plus."""
     for pair in query.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
         if name in _QUERY_NAMES and value:

@@ -77,7 +77,7 @@ class WriteKeys:
             for key in stream.server_keys:
                 self._add(key, _grant(stream, "server", key_id(key), origins))
             self._add_hosts(stream, origins)
-        self.origins = Origins(development=development).union(all_origins)
+        self.origins = Origins.union(all_origins, development=development)
 
     def grant(self, key: str) -> Grant | None:
         """What `key` may do, None for an unknown one."""
