@@ -1,8 +1,8 @@
 """The Postgres destination: rows in, exactly once in tables. `Destination` is the only door.
 
-One `Destination` per configured warehouse; all of it runs on the event-loop thread. What the tables look like is decided
-by the layouts of server/delivery; what a value becomes in a column, how a table grows, and how a batch and its progress
-row land in one transaction is decided here.
+One `Destination` per configured warehouse; all of it runs on the event-loop thread. What the tables look
+like is decided by the layouts of server/delivery; what a value becomes in a column, how a table grows, and
+how a batch and its progress row land in one transaction is decided here.
 """
 
 from server.warehouse.batch import (

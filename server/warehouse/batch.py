@@ -17,7 +17,9 @@ class LinkKey:
 
 @dataclass(slots=True)
 class Row:
-    """One row for one table, made from the event at `offset`. `values` is flat; a None value means nothing was said."""
+    """One row for one table, made from the event at `offset`. `values` is flat; a None value means nothing
+    was said.
+    """
 
     offset: int
     table: str
@@ -28,13 +30,13 @@ class Row:
 class TableOptions:
     """How the tables of one link are filled.
 
-    stream              goes into the `_stream` column and is part of the merge key of tables that Penstock made.
+    stream              goes into column `_stream`, part of the merge key of the tables that Penstock made.
     primary_key         columns that make a row; empty = never merge. Used only with `deduplicate`.
     timestamp_column    gets type timestamptz and an index when Penstock makes the table.
     schema_freeze       no new column; what has no column goes to `_unmapped_data`.
     existing_wins       a replay: values already in the table are kept, only gaps are filled.
-    trusted_tables      table names that come from configuration. Any other name may come from an event and reaches
-                        only tables that Penstock made.
+    trusted_tables      table names that come from configuration. Any other name may come from an event and
+                        reaches only tables that Penstock made.
     """
 
     stream: str
@@ -54,8 +56,9 @@ class TableOptions:
 class Batch:
     """The rows of the offsets in (after_offset, last_offset], in offset order.
 
-    `outcome` is opaque to the warehouse: it is stored beside the progress row by the same transaction, and handed back
-    by `take_over`. A batch without rows is legal (every event was dropped or refused): it moves the progress row.
+    `outcome` is opaque to the warehouse: it is stored beside the progress row by the same transaction, and
+    handed back by `take_over`. A batch without rows is legal (every event was dropped or refused): it moves
+    the progress row.
     """
 
     epoch: int
@@ -77,7 +80,9 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class LocalProgress:
-    """What the local catalog knows about a link. `in_doubt` must have been made durable before its flush began."""
+    """What the local catalog knows about a link. `in_doubt` must have been made durable before its flush
+    began.
+    """
 
     epoch: int
     last_offset: int
@@ -99,12 +104,12 @@ class TakeoverCase(Enum):
 class Takeover:
     """The answer to "where do I go on from?".
 
-    key             the key to flush under from now on; its generation has grown if case is AHEAD: make it durable
-                    before the first flush.
+    key             the key to flush under from now on; its generation has grown if case is AHEAD: make it
+                    durable before the first flush.
     epoch           the epoch to flush under.
     resume_after    redeliver what is after this offset.
     row_offset      what the progress row said; None if there was none.
-    outcome         the outcome stored with the last batch that landed; apply it (idempotently) if case is LANDED.
+    outcome         the outcome of the last batch that landed; apply it (idempotently) if case is LANDED.
     changed         the progress row was written to another database, or another schema of it.
     foreign         the row's epoch is not the local one: another process had taken over in between.
     warning         a sentence for the log if anything is unusual, else "".
@@ -123,7 +128,9 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What one flush did. `already_landed`: the progress row carried this batch id before; nothing was written."""
+    """What one flush did. `already_landed`: the progress row carried this batch id before; nothing was
+    written.
+    """
 
     rows: int
     bytes: int

@@ -1,9 +1,9 @@
 """Connections to one Postgres: few, opened when needed, given out in turn, thrown away at the first doubt.
 
-`Connections.turn()` is the only way to one. Waiting is first come, first served: every link of a destination has at most
-one flush under way, so links take turns. A turn that ends in anything but a clean server error ends the connection too:
-a connection whose COMMIT failed, or that was cut or cancelled in the middle of a step, is never used again.
-All of it runs on the event-loop thread.
+`Connections.turn()` is the only way to one. Waiting is first come, first served: every link of a
+destination has at most one flush under way, so links take turns. A turn that ends in anything but a clean
+server error ends the connection too: a connection whose COMMIT failed, or that was cut or cancelled in the
+middle of a step, is never used again. All of it runs on the event-loop thread.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ _OURS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeo
 class PostgresConfig:
     """Where the tables are and how to get in.
 
-    `sslrootcert`, `sslcert` and `sslkey` are file paths or PEM text. `parameters` are libpq's words; they win over the
-    fields of the same name, and what is not about the connection itself is set on the session.
+    `sslrootcert`, `sslcert` and `sslkey` are file paths or PEM text. `parameters` are libpq's words; they
+    win over the fields of the same name, and what is not about the connection itself is set on the session.
     """
 
     host: str = "127.0.0.1"
@@ -114,7 +114,9 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[Session]:
-        """A session of one's own. asyncpg's errors pass through untranslated, for the caller knows what they mean."""
+        """A session of one's own. asyncpg's errors pass through untranslated, for the caller knows what
+        they mean.
+        """
         async with self._turns:
             session = await self._take()
             self._busy.add(session)
@@ -131,7 +133,9 @@ class Connections:
                 await self._put_back(session, keep)
 
     async def close(self) -> None:
-        """Idle connections say goodbye; busy ones are cut (their flush ends in Unavailable, its batch is in doubt)."""
+        """Idle connections say goodbye; busy ones are cut (their flush ends in Unavailable, its batch is in
+        doubt).
+        """
         self._closed = True
         for session in self._busy:
             session.connection.terminate()
@@ -196,13 +200,13 @@ def _session_sql(config: PostgresConfig, limits: Limits) -> str:
     settings.setdefault("application_name", "penstock")
     settings |= {
         "standard_conforming_strings": "on",
-        "TimeZone": "UTC",  # timestamps go as UTC; a cast to a user's timestamp or date column must not shift them
+        "TimeZone": "UTC",  # a cast to a user's timestamp or date column must not shift what was sent
         "DateStyle": "ISO, YMD",
         "client_min_messages": "warning",
         "statement_timeout": _milliseconds(limits.statement_timeout_s),
         "lock_timeout": _milliseconds(limits.lock_timeout_s),
         "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction_s),
-        # The server's side of the wire, so that a client that vanished does not hold the progress row's lock for hours.
+        # The server's side of the wire: a client that vanished must not hold the row lock for hours.
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",

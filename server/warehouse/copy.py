@@ -1,7 +1,8 @@
-"""Binary COPY: from a row's values straight to bytes. The hot path of delivery; pure, and called in short slices.
+"""Binary COPY: from a row's values straight to bytes. The hot path of delivery; pure, and called in short
+slices.
 
-A cell is a four-byte length and the value's binary form; a row is a two-byte cell count and its cells. A cell encoder
-returns None for a value that does not fit its column. Nothing here touches a connection.
+A cell is a four-byte length and the value's binary form; a row is a two-byte cell count and its cells. A
+cell encoder returns None for a value that does not fit its column. Nothing here touches a connection.
 """
 
 import asyncio
@@ -35,24 +36,22 @@ CHUNK_BYTES: Final = 262_144  # asyncpg waits for flow control once per chunk
 _length = Struct(">i")
 _count = Struct(">h")
 _ordinal = Struct(">ii")
-_bigint = Struct(">iq")
-_double = Struct(">id")
-_TRUE: Final = b"\0\0\0\1\1"
-_FALSE: Final = b"\0\0\0\1\0"
+TRUE: Final = b"\0\0\0\1\1"
+FALSE: Final = b"\0\0\0\1\0"
 _JSONB_VERSION: Final = b"\1"
 
 # Most texts are short: indexing beats packing by half.
-_LENGTHS_MAX: Final = 2048
-_LENGTHS: Final = [_length.pack(n) for n in range(_LENGTHS_MAX)]
+LENGTHS_MAX: Final = 2048
+LENGTHS: Final = [_length.pack(n) for n in range(LENGTHS_MAX)]
 
-_pack_bigint = _bigint.pack
-_pack_double = _double.pack
+pack_bigint: Final = Struct(">iq").pack
+pack_double: Final = Struct(">id").pack
 
 
 def cell(data: bytes) -> bytes:
     """The bytes of a value with their length in front."""
     size = len(data)
-    return (_LENGTHS[size] if size < _LENGTHS_MAX else _length.pack(size)) + data
+    return (LENGTHS[size] if size < LENGTHS_MAX else _length.pack(size)) + data
 
 
 def text_cell(value: Value) -> bytes:
@@ -66,33 +65,33 @@ def text_cell(value: Value) -> bytes:
     else:
         data = to_text(value).encode()
     size = len(data)
-    return (_LENGTHS[size] if size < _LENGTHS_MAX else _length.pack(size)) + data
+    return (LENGTHS[size] if size < LENGTHS_MAX else _length.pack(size)) + data
 
 
 def bigint_cell(value: Value) -> bytes | None:
     if type(value) is int and BIGINT_MIN <= value <= BIGINT_MAX:
-        return _pack_bigint(8, value)
+        return pack_bigint(8, value)
     number = to_bigint(value)
-    return None if number is None else _pack_bigint(8, number)
+    return None if number is None else pack_bigint(8, number)
 
 
 def double_cell(value: Value) -> bytes | None:
     if type(value) is float:
-        return _pack_double(8, value)
+        return pack_double(8, value)
     number = to_double(value)
-    return None if number is None else _pack_double(8, number)
+    return None if number is None else pack_double(8, number)
 
 
 def timestamp_cell(value: Value) -> bytes | None:
     moment = timestamp_us(value) if type(value) is str else None
     if moment is None:
         moment = to_timestamp_us(value)
-    return None if moment is None else _pack_bigint(8, moment)
+    return None if moment is None else pack_bigint(8, moment)
 
 
 def boolean_cell(value: Value) -> bytes | None:
     truth = to_boolean(value)
-    return None if truth is None else _TRUE if truth else _FALSE
+    return None if truth is None else TRUE if truth else FALSE
 
 
 def json_cell(value: Value) -> bytes | None:

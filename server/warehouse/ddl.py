@@ -1,7 +1,8 @@
 """How a table grows: schema, table, columns, merge key; each change in its own short, idempotent transaction.
 
-Processes that change one table take turns by an advisory lock on its name, look again under the lock, and do only what
-is still missing. Existing columns are never altered. A waiting lock gives up after lock_timeout_s.
+Processes that change one table take turns by an advisory lock on its name, look again under the lock, and
+do only what is still missing. Existing columns are never altered. A waiting lock gives up after
+lock_timeout_s.
 """
 
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ from server.warehouse.types import ColumnType
 class Wanted:
     """What a table must have.
 
-    `key`: columns of a merge key to make, () if none; `owner`: the link that wants it; `indexed`: column to index if the
-    table is made now; `trusted`: whether a table that Penstock did not make may be changed.
+    `key`: columns of a merge key to make, () if none; `owner`: the link that wants it; `indexed`: column to
+    index if the table is made now; `trusted`: whether a table that Penstock did not make may be changed.
     """
 
     schema: str

@@ -1,9 +1,10 @@
 """One Postgres destination: the only door of this package.
 
-A flush prepares (encode, grow the tables), then does everything in one transaction: lock the progress row, load, move the
-progress row and store the outcome, COMMIT. It either landed as a whole or left nothing. A first failure that a stale
-schema could explain is tried once more with tables read anew; what still looks like the fault of a row is located row by
-row (locate.py). Everything asyncpg raises is translated here, at the edge. Runs on the event-loop thread.
+A flush prepares (encode, grow the tables), then does everything in one transaction: lock the progress row,
+load, move the progress row and store the outcome, COMMIT. It either landed as a whole or left nothing. A
+first failure that a stale schema could explain is tried once more with tables read anew; what still looks
+like the fault of a row is located row by row (locate.py). Everything asyncpg raises is translated here, at
+the edge. Runs on the event-loop thread.
 """
 
 import time
@@ -67,7 +68,7 @@ class Destination:
         self._fingerprint = ""
 
     async def open(self) -> None:
-        """Nothing is connected before the first use: a destination that is down must not hold up the start."""
+        """Nothing is connected before the first use: one that is down must not hold up the start."""
 
     async def close(self) -> None:
         """End every connection; a flush under way ends in Unavailable."""
@@ -90,7 +91,9 @@ class Destination:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
 
     async def flush(self, key: LinkKey, batch: Batch) -> Flushed:
-        """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (OutOfStep among it)."""
+        """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (OutOfStep among
+        it).
+        """
         started_s = time.perf_counter()
         grouped = _by_table(batch.rows)
         columns_before = self._tables.columns_added
@@ -178,7 +181,9 @@ def _by_table(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 async def _commit(session: Session, doing: str) -> None:
-    """COMMIT. Whatever goes wrong here, nobody knows whether the batch landed, and the connection is thrown away."""
+    """COMMIT. Whatever goes wrong here, nobody knows whether the batch landed, and the connection is thrown
+    away.
+    """
     try:
         tag = await session.execute("COMMIT")
     except TRANSLATED as error:

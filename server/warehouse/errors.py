@@ -4,11 +4,12 @@ WarehouseError
 ├── RowsRefused     rows the destination will never take: dead-letter them, flush again without
 ├── Foreign         another process took this link over: stop
 └── Unavailable     everything else: back off and try the same batch again, for ever
-    └── OutOfStep   the progress row is not where the batch begins: take_over again, then go on from its answer
+    └── OutOfStep   the progress row is not where the batch begins: take over again and go on from there
 
-Only data-shaped errors refuse a row: SQLSTATE class 22 and 23 on the target table, and a single row that does not fit
-(54000), raised while rows were being loaded, seen with a freshly read schema. A wrong guess the other way (waiting for a
-row that never goes in) is visible and harmless; this way it would be a lost event.
+Only data-shaped errors refuse a row: SQLSTATE class 22 and 23 on the target table, and a single row that
+does not fit (54000), raised while rows were being loaded, seen with a freshly read schema. A wrong guess
+the other way (waiting for a row that never goes in) is visible and harmless; this way it would be a lost
+event.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class WarehouseError(Exception):
         self.sqlstate = sqlstate
 
 
-class Unavailable(WarehouseError):
+class Unavailable(WarehouseError):  # noqa: N818 - a state, and the word of the seam
     """Nothing of the batch landed, or nobody knows (then `in_doubt`): try the same batch again."""
 
     def __init__(self, reason: str, hint: str = "", sqlstate: str = "", in_doubt: bool = False) -> None:
@@ -80,10 +81,12 @@ class Unavailable(WarehouseError):
 
 
 class OutOfStep(Unavailable):
-    """The progress row is gone or elsewhere (a restored database, a lagging replica promoted): take over again."""
+    """The progress row is gone or elsewhere (a restored database, a lagging replica promoted): take over
+    again.
+    """
 
 
-class Foreign(WarehouseError):
+class Foreign(WarehouseError):  # noqa: N818 - the word of the seam
     """The progress row carries a larger epoch: another process owns this link now. Retrying is wrong."""
 
 
@@ -96,8 +99,8 @@ class Refused:
     sqlstate: str
 
 
-class RowsRefused(WarehouseError):
-    """Data-shaped refusals, at least one; the transaction was rolled back. More may follow on the next try."""
+class RowsRefused(WarehouseError):  # noqa: N818 - the word of the seam
+    """Data-shaped refusals, at least one; the transaction was rolled back. More may follow next time."""
 
     def __init__(self, refusals: Sequence[Refused]) -> None:
         super().__init__(
@@ -117,7 +120,7 @@ def is_stale(error: BaseException) -> bool:
 
 
 def is_repeat(error: BaseException) -> bool:
-    """Two rows of one INSERT … ON CONFLICT are equal to Postgres though they differ here (citext, numeric)."""
+    """Two rows of one INSERT … ON CONFLICT are equal to Postgres, not to us (citext, numeric)."""
     return sqlstate(error) == "21000"
 
 

@@ -10,8 +10,8 @@ class Limits:
     connect_timeout_s        whole connect, TLS and login included
     lock_timeout_s           a lock held by someone else (ALTER TABLE by hand, a long maintenance)
     statement_timeout_s      one statement on the server; also set as the server's own limit
-    stall_timeout_s          the client hears nothing while a step is under way: a cut wire, a stopped server. Longer than
-                             statement_timeout_s, so that a slow but living server answers first
+    stall_timeout_s          the client hears nothing while a step is under way: a cut wire, a stopped server.
+                             Longer than statement_timeout_s: a slow but living server answers first
     ddl_timeout_s            one schema change (an index on a large table takes its time)
     idle_in_transaction_s    the server drops a transaction of ours that nobody works on
     connection_idle_s        an idle connection older than this is checked before use

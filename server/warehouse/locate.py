@@ -1,10 +1,10 @@
-"""Which rows of a batch does the destination refuse? Asked only after a load failed twice, the second time with freshly
-read tables.
+"""Which rows of a batch does the destination refuse? Asked only after a load failed twice, the second time
+with freshly read tables.
 
-The rows are staged unfolded, in offset order, with their number. The merge is tried on all of them; a part that fails is
-undone (savepoint) and halved, down to the single row, whose event is refused. Halves run in order, so rows that are equal
-only to Postgres (citext, numeric keys) merge one after the other. A COPY error names its line. What fails for any reason
-that is not the fault of a row passes through.
+The rows are staged unfolded, in offset order, with their number. The merge is tried on all of them; a part
+that fails is undone (savepoint) and halved, down to the single row, whose event is refused. Halves run in
+order, so rows that are equal only to Postgres (citext, numeric keys) merge one after the other. A COPY
+error names its line. What fails for any reason that is not the fault of a row passes through.
 """
 
 import re
@@ -33,7 +33,9 @@ Part = tuple[Plan, Staging, Encoding]
 
 
 async def locate(session: Session, parts: Sequence[Part]) -> None:
-    """Load the parts carefully. Raises RowsRefused with the rows found, at most as many as the budget allows."""
+    """Load the parts carefully. Raises RowsRefused with the rows found, at most as many as the budget
+    allows.
+    """
     search = _Search(session, session.limits.locate_statements_max)
     try:
         for plan, staging, encoding in parts:
@@ -44,7 +46,7 @@ async def locate(session: Session, parts: Sequence[Part]) -> None:
         raise RowsRefused(list(search.refusals.values()))
 
 
-class _BudgetSpent(Exception):
+class _BudgetSpent(Exception):  # noqa: N818 - not an error
     """Enough rows found for this time; the next flush goes on without them."""
 
 

@@ -1,8 +1,9 @@
 """From bytes to rows of the table, inside the transaction of a flush.
 
-With a merge key (or whenever a column is not of a wire type): COPY into a temporary table, then INSERT … SELECT …
-ON CONFLICT. Without: COPY straight into the table. Staging tables belong to the connection and are kept; their columns
-are pools by wire type (t0, t1, … text, i0, … bigint), so one table serves every shape and Postgres empties it at COMMIT.
+With a merge key (or whenever a column is not of a wire type): COPY into a temporary table, then INSERT …
+SELECT … ON CONFLICT. Without: COPY straight into the table. Staging tables belong to the connection and are
+kept; their columns are pools by wire type (t0, t1, … text, i0, … bigint), so one table serves every shape
+and Postgres empties it at COMMIT.
 """
 
 import asyncio
@@ -99,7 +100,9 @@ async def load(session: Session, plan: Plan, staging: Staging | None, rows: Iter
 
 
 async def merge(session: Session, plan: Plan, staging: Staging, rows: str) -> None:
-    """Merge the staged rows that satisfy `rows` (SQL, "" = all). Rows that leave a defaulted column open go apart."""
+    """Merge the staged rows that satisfy `rows` (SQL, "" = all). Rows that leave a defaulted column open go
+    apart.
+    """
     defaulted = plan.defaulted_cells
     if not defaulted:
         await session.execute(merge_sql(plan, staging, rows, frozenset()))
@@ -118,7 +121,9 @@ async def merge(session: Session, plan: Plan, staging: Staging, rows: str) -> No
 
 
 def merge_sql(plan: Plan, staging: Staging, rows: str, left_out: frozenset[int]) -> str:
-    """INSERT … SELECT …, with ON CONFLICT if the plan has a key; columns of cells in `left_out` keep their defaults."""
+    """INSERT … SELECT …, with ON CONFLICT if the plan has a key; columns of cells in `left_out` keep their
+    defaults.
+    """
     pairs = [
         (column, staged)
         for cell, (column, staged) in enumerate(zip(plan.columns, staging.columns, strict=True), 1)

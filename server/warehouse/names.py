@@ -1,9 +1,11 @@
-"""Identifiers: from an event's keys to Postgres columns and tables. Pure; every function is cached, total and idempotent.
+"""Identifiers: from an event's keys to Postgres columns and tables. Pure; every function is cached, total
+and idempotent.
 
-Rules (reference: Jitsu Next): snake case puts `_` before an ASCII capital that follows a Latin letter, lower-cases and
-turns spaces into `_`. An identifier keeps letters and digits of any language, `_`, space, `$` and `-`; other runs become
-one `_`. What is longer than Postgres allows (63 bytes) is cut on a character boundary and ends in eight hex digits of the
-whole name's hash, so two long names stay two columns. The names of Postgres's system columns get such an ending too.
+Rules (reference: Jitsu Next): snake case puts `_` before an ASCII capital that follows a Latin letter,
+lower-cases and turns spaces into `_`. An identifier keeps letters and digits of any language, `_`, space,
+`$` and `-`; other runs become one `_`. What is longer than Postgres allows (63 bytes) is cut on a character
+boundary and ends in eight hex digits of the whole name's hash, so two long names stay two columns. The
+names of Postgres's system columns get such an ending too.
 """
 
 import re

@@ -1,7 +1,8 @@
 """How the rows of one table are loaded: which columns take part, in which order, and what makes two rows one.
 
-A plan is kept between batches and grows with the columns that events use; it is dropped when its table changes.
-Column 0 of a row's cells is the row head, the stream's cell never changes; the rest starts as NULL in every row.
+A plan is kept between batches and grows with the columns that events use; it is dropped when its table
+changes. Column 0 of a row's cells is the row head, the stream's cell never changes; the rest starts as NULL
+in every row.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from server.warehouse.batch import TableOptions, Value
 from server.warehouse.copy import NULL, CellEncoder, row_head, text_cell
 from server.warehouse.names import column_name
 from server.warehouse.schema import RESERVED, STREAM, Column, TableShape, UniqueKey
+from server.warehouse.types import ColumnType
 
 NOWHERE: Final = 0  # the slot of a name that has no column: its encoder never fits
 
@@ -62,6 +64,12 @@ class Plan:
         """Its cell if the column takes part."""
         return next((at + 1 for at, column in enumerate(self.columns) if column.name == name), None)
 
+    def fast_wire(self, cell: int) -> ColumnType | None:
+        """The wire type of a cell whose column holds all of that type; None: each value needs a closer look."""
+        if cell == NOWHERE or self.columns[cell - 1].checked:
+            return None
+        return self.columns[cell - 1].wire
+
     @property
     def key_cells(self) -> tuple[int, ...]:
         """The cells that make two rows of a batch one; the stream is the same in all of them."""
@@ -94,11 +102,12 @@ def wanted_key(options: TableOptions) -> tuple[str, ...]:
 
 
 def choose_key(shape: TableShape, options: TableOptions) -> UniqueKey | None:
-    """The unique index that merges rows into this table; None if it has yet to be made (or nothing is to be merged).
+    """The unique index that merges rows into this table; None if it has yet to be made (or nothing is to be
+    merged).
 
-    In a table of ours the key includes the stream, so that streams never merge with each other. In a table of the
-    user's: an index on the configured columns, else the user's own key, unless its values come from defaults (a serial
-    id says nothing about events).
+    In a table of ours the key includes the stream, so that streams never merge with each other. In a table
+    of the user's: an index on the configured columns, else the user's own key, unless its values come from
+    defaults (a serial id says nothing about events).
     """
     wanted = wanted_key(options)
     if not wanted:

@@ -17,7 +17,9 @@ class Probe:
 
 
 async def probe(session: Session, config: PostgresConfig) -> Probe:
-    """Do, in a transaction that is rolled back, what deliveries do. Raises Unavailable naming the missing right."""
+    """Do, in a transaction that is rolled back, what deliveries do. Raises Unavailable naming the missing
+    right.
+    """
     version = await _ask(session, "SELECT version()")
     await _run(session, "begin a transaction", "BEGIN")
     if await _ask(session, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"):

@@ -1,8 +1,10 @@
-"""How far each link got, kept where the rows are: table `penstock.progress`, written by the same transaction as the rows.
+"""How far each link got, kept where the rows are: table `penstock.progress`, written by the same
+transaction as the rows.
 
-A row belongs to (store, link, generation). Its epoch names the process that owns the link: taking over raises it, and a
-flush under another epoch stops. `decide` is the table row → action of ARCHITECTURE.md (Progress) and touches nothing.
-Functions that take a session raise asyncpg's errors untranslated, or OutOfStep and Foreign.
+A row belongs to (store, link, generation). Its epoch names the process that owns the link: taking over
+raises it, and a flush under another epoch stops. `decide` is the table row → action of ARCHITECTURE.md
+(Progress) and touches nothing. Functions that take a session raise asyncpg's errors untranslated, or
+OutOfStep and Foreign.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ CREATE TABLE IF NOT EXISTS penstock.progress (
     outcome bytea NOT NULL DEFAULT '', fingerprint text NOT NULL DEFAULT '',
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (store_id, link_id, generation));
-COMMENT ON TABLE penstock.progress IS 'penstock: how far each link got; deleting rows makes links load events again'
+COMMENT ON TABLE penstock.progress IS 'penstock: how far each link got; without its row a link starts over'
 """
 _WHERE: Final = "WHERE store_id = $1 AND link_id = $2 AND generation = $3"
 _LOCK: Final = (
@@ -33,8 +35,8 @@ VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true
 """
 _OWN: Final = f"UPDATE penstock.progress SET epoch = $4, fingerprint = $5, updated_at = now() {_WHERE}"
 _ADVANCE: Final = (
-    "UPDATE penstock.progress SET batch_id = $4, last_offset = $5, outcome = $6, updated_at = clock_timestamp() "
-    f"{_WHERE}"
+    "UPDATE penstock.progress SET batch_id = $4, last_offset = $5, outcome = $6, "
+    f"updated_at = clock_timestamp() {_WHERE}"
 )
 _LAST_GENERATION: Final = "SELECT max(generation) FROM penstock.progress WHERE store_id = $1 AND link_id = $2"
 
@@ -66,11 +68,12 @@ def decide(row: ProgressRow | None, local: LocalProgress) -> tuple[TakeoverCase,
 
 async def create(session: Session) -> None:
     """Our schema and table, if they are not there. Safe against another process doing the same."""
-    find = "SELECT to_regnamespace('penstock') IS NOT NULL AS schema, to_regclass('penstock.progress') IS NOT NULL AS made"
-    found = await session.step(session.connection.fetchrow(find))
-    if found is not None and found["made"]:
+    connection = session.connection
+    if await session.step(connection.fetchval("SELECT to_regclass('penstock.progress') IS NOT NULL")):
         return
-    schema = "" if found is not None and found["schema"] else "CREATE SCHEMA IF NOT EXISTS penstock;"
+    # CREATE SCHEMA IF NOT EXISTS asks for the right to create even if there is nothing to do.
+    present = await session.step(connection.fetchval("SELECT to_regnamespace('penstock') IS NOT NULL"))
+    schema = "" if present else "CREATE SCHEMA IF NOT EXISTS penstock;"
     lock = "SELECT pg_advisory_xact_lock(hashtextextended('penstock schema', 0))"
     await session.execute(f"BEGIN; {lock}; {schema} {_CREATE}; COMMIT")
 
@@ -161,21 +164,16 @@ async def _locked(session: Session, key: LinkKey) -> ProgressRow | None:
 
 
 def _warning(case: TakeoverCase, row: ProgressRow | None, local: LocalProgress, here: str) -> str:
-    words = []
-    if case is TakeoverCase.ABSENT:
-        words.append(
-            f"the destination has no progress of this link; going on from the local offset {local.last_offset}"
-        )
-    if row is not None and case is TakeoverCase.BEHIND:
-        words.append(
-            f"the destination is behind (offset {row.last_offset}, here {local.last_offset}): it was restored from an "
-            "older copy; what is missing there is delivered again"
-        )
-    if row is not None and case is TakeoverCase.AHEAD:
-        words.append(
-            f"the destination is ahead (offset {row.last_offset}, here {local.last_offset}): the local store is older "
-            "than the destination; nothing is taken for delivered, a new generation begins at the local offset"
-        )
-    if row is not None and row.fingerprint != here:
-        words.append(f"the progress row was written to {row.fingerprint}, this is {here}")
-    return "; ".join(words)
+    there = f"offset {row.last_offset if row else 0}, here {local.last_offset}"
+    words = {
+        TakeoverCase.ABSENT: "the destination has no progress of this link; going on from the local "
+        f"offset {local.last_offset}",
+        TakeoverCase.BEHIND: f"the destination is behind ({there}): it was restored from an older copy; "
+        "what is missing there is delivered again",
+        TakeoverCase.AHEAD: f"the destination is ahead ({there}): the local store is older than the "
+        "destination; nothing is taken for delivered, a new generation begins at the local offset",
+    }.get(case, "")
+    if row is None or row.fingerprint == here:
+        return words
+    moved = f"the progress row was written to {row.fingerprint}, this is {here}"
+    return f"{words}; {moved}" if words else moved

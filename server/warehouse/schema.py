@@ -1,7 +1,8 @@
-"""What a table is like now: its columns, its unique keys, and whether Penstock made it. Reads only; ddl.py changes.
+"""What a table is like now: its columns, its unique keys, and whether Penstock made it. Reads only; ddl.py
+changes.
 
-Penstock marks what it makes with comments: a table, so that names taken from events reach no table of anyone else's; a
-unique index, so that it is known which link's primaryKey it carries out.
+Penstock marks what it makes with comments: a table, so that names taken from events reach no table of
+anyone else's; a unique index, so that it is known which link's primaryKey it carries out.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 _KEYS = """
-SELECT ic.relname::text AS index, i.indisprimary AS is_primary, coalesce(obj_description(i.indexrelid, 'pg_class'), '') AS comment,
+SELECT ic.relname::text AS index, i.indisprimary AS is_primary,
+       coalesce(obj_description(i.indexrelid, 'pg_class'), '') AS comment,
        (SELECT array_agg(a.attname::text ORDER BY k.position)
         FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -51,25 +53,33 @@ _TYPMOD_HEADER = 4
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of an existing table. `exact`: the wire type is its type, so COPY can go straight into it."""
+    """One column of an existing table.
+
+    `exact`: the wire type is its type, so COPY can go straight into it. `checked`: it holds less than that.
+    """
 
     name: str
     wire: ColumnType
     exact: bool
     sql_type: str
     encode: CellEncoder
+    checked: bool = False
     has_default: bool = False
     generated: bool = False
 
     @property
     def cast(self) -> str:
-        """The SQL behind a staged value; character types are left to assignment, which refuses what is too long."""
+        """The SQL behind a staged value; character types are left to assignment, which refuses what is too
+        long.
+        """
         return "" if self.exact or self.sql_type.startswith("character") else f"::{self.sql_type}"
 
 
 @dataclass(frozen=True, slots=True)
 class UniqueKey:
-    """A unique index that ON CONFLICT can use. `owner`: the link whose primaryKey it is; "" if Penstock did not make it."""
+    """A unique index that ON CONFLICT can use. `owner`: the link whose primaryKey it is; "" if Penstock did
+    not make it.
+    """
 
     index: str
     columns: tuple[str, ...]
@@ -122,9 +132,16 @@ def _column(record: asyncpg.Record) -> Column:
     chars_max = None
     if type_name in _CHARACTER_TYPES and record["typmod"] >= _TYPMOD_HEADER:
         chars_max = record["typmod"] - _TYPMOD_HEADER
-    encode = cell_encoder(wire, fit_check(type_name, chars_max))
+    check = fit_check(type_name, chars_max)
     return Column(
-        record["name"], wire, exact, record["sql_type"], encode, record["has_default"], record["generated"]
+        record["name"],
+        wire,
+        exact,
+        record["sql_type"],
+        cell_encoder(wire, check),
+        check is not None,
+        record["has_default"],
+        record["generated"],
     )
 
 

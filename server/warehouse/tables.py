@@ -1,7 +1,7 @@
 """The tables of one destination as it knows them, and the decision what happens to a name without a column.
 
-`Tables` turns the rows of a batch into loads (plan + bytes), reading and growing tables on the way. What it remembers of
-a table can be stale; `forget` makes the next batch look again.
+`Tables` turns the rows of a batch into loads (plan + bytes), reading and growing tables on the way. What it
+remembers of a table can be stale; `forget` makes the next batch look again.
 """
 
 import time
@@ -93,7 +93,9 @@ class Tables:
     def _first(
         self, table: str, shape: TableShape | None, rows: Sequence[Row], options: TableOptions, owner: str
     ) -> ddl.Wanted:
-        """What a table needs before its first plan: the stream, the key, and (if it is new) the timestamp column."""
+        """What a table needs before its first plan: the stream, the key, and (if it is new) the timestamp
+        column.
+        """
         key = wanted_key(options)
         columns = {STREAM: ColumnType.TEXT}
         indexed = None

@@ -1,10 +1,13 @@
-"""Column types: what a value becomes. Pure and total: no value of JSON raises here, `None` means "does not fit".
+"""Column types: what a value becomes. Pure and total: no value of JSON raises here, `None` means "does not
+fit".
 
-A new column gets the smallest type that holds every value the batch has for it; an existing column never changes, so a
-value is converted to it or does not fit (and then goes to `_unmapped_data`). Rules: reference, Jitsu Next 3.5 and 3.6.
+A new column gets the smallest type that holds every value the batch has for it; an existing column never
+changes, so a value is converted to it or does not fit (and then goes to `_unmapped_data`). Rules:
+reference, Jitsu Next 3.5 and 3.6.
 
-Wire types are the six that Penstock creates and encodes. A column of any other type (a user's enum, uuid, numeric) is sent
-as the nearest wire type and cast by Postgres in the merge; what can be checked cheaply is checked here first.
+Wire types are the six that Penstock creates and encodes. A column of any other type (a user's enum, uuid,
+numeric) is sent as the nearest wire type and cast by Postgres in the merge; what can be checked cheaply is
+checked here first.
 """
 
 import math
@@ -43,6 +46,11 @@ _DIGITS_MAX: Final = (
 _EPOCH: Final = datetime(2000, 1, 1)
 _EPOCH_UTC: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
+# Events of one batch share their seconds: a parsed second is kept, with the endings that SDKs send looked up.
+SECONDS: Final[dict[str, int]] = {}
+SECONDS_MAX: Final = 16_384
+FRACTIONS: Final = {f".{ms:03}Z": ms * 1000 for ms in range(1000)} | {"Z": 0, "": 0}
+
 _RANK: Final = {ColumnType.BOOLEAN: 0, ColumnType.BIGINT: 1, ColumnType.DOUBLE: 2}
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -77,6 +85,12 @@ def promote(one: ColumnType | None, other: ColumnType) -> ColumnType:
 
 def timestamp_us(text: str) -> int | None:
     """Microseconds since 2000-01-01 UTC of an RFC 3339 time or `YYYY-MM-DD[T ]HH:MM:SS[.frac]` (then UTC)."""
+    second = SECONDS.get(text[:19])
+    fraction = FRACTIONS.get(text[19:])
+    return _parsed_us(text) if second is None or fraction is None else second + fraction
+
+
+def _parsed_us(text: str) -> int | None:
     if not _TIMESTAMP_CHARS_MIN <= len(text) <= _TIMESTAMP_CHARS_MAX:
         return None
     if text[4] != "-" or text[7] != "-" or text[0] not in "12" or text[10] not in "T " or text[16] != ":":
@@ -86,7 +100,12 @@ def timestamp_us(text: str) -> int | None:
     except ValueError:
         return None
     since = moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    if text[19:] in FRACTIONS:
+        if len(SECONDS) >= SECONDS_MAX:
+            SECONDS.clear()
+        SECONDS[text[:19]] = us - FRACTIONS[text[19:]]
+    return us
 
 
 def plain_text(value: str) -> str:
@@ -141,14 +160,16 @@ def to_boolean(value: Value) -> bool | None:
 
 
 def to_timestamp_us(value: Value) -> int | None:
-    """As `timestamp_us`, and a pure date is midnight UTC: a column that is a timestamp already may take it."""
+    """As `timestamp_us`, and a pure date is midnight UTC: a column that is a timestamp may take it."""
     if not isinstance(value, str):
         return None
     return timestamp_us(f"{value}T00:00:00" if _DATE.fullmatch(value) else value)
 
 
 def to_json(value: Value) -> bytes | None:
-    """JSON text for jsonb: a string that is a JSON object or array stays one, any other value becomes a scalar."""
+    """JSON text for jsonb: a string that is a JSON object or array stays one, any other value becomes a
+    scalar.
+    """
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             data = value.encode()
@@ -160,7 +181,9 @@ def to_json(value: Value) -> bytes | None:
 
 
 def json_scalar(value: Value) -> bytes:
-    """One scalar as JSON text. Integers keep every digit; infinities and NaN, which JSON has not, become strings."""
+    """One scalar as JSON text. Integers keep every digit; infinities and NaN, which JSON has not, become
+    strings.
+    """
     if isinstance(value, str):
         return orjson.dumps(plain_text(value))
     if isinstance(value, float) and not math.isfinite(value):
@@ -191,7 +214,7 @@ def _int_text(value: int) -> str:
     return str(value) if value.bit_length() < 3 * _DIGITS_MAX else hex(value)
 
 
-# --- columns that Penstock did not make -------------------------------------------------------------------------------
+# --- columns that Penstock did not make ---
 
 _WIRE_OF: Final = {
     "text": ColumnType.TEXT,

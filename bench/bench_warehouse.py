@@ -1,0 +1,170 @@
+"""`Destination.flush` against the least that Postgres has to do for the same rows.
+
+Baseline: binary COPY of the same rows, encoded beforehand, into a temporary table, then INSERT … ON CONFLICT
+into an equal table with equal indexes, in one transaction. Both take turns on one server, so the ratio holds
+where the figures do not. Run: `python -m bench.bench_warehouse [--profile]`; PENSTOCK_TEST_DATABASE_URL names
+another server.
+"""
+
+import cProfile
+import os
+import pstats
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import asyncpg
+import uvloop
+
+from server.warehouse import Batch, Destination, LinkKey, LocalProgress, PostgresConfig, Row, TableOptions
+from server.warehouse.copy import copy_stream
+from server.warehouse.encode import Encoding
+
+DEFAULT_URL = "postgresql://postgres@127.0.0.1:54329/postgres"
+ROWS = 10_000
+ROUNDS = 7
+OPTIONS = TableOptions("site")
+
+
+def track_event(at: int) -> dict[str, str | int | float | bool | None]:
+    """A flattened track event, about 700 bytes as JSON."""
+    second = at // 200  # 200 events a second
+    moment = f"2026-03-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return {
+        "message_id": str(uuid.UUID(int=(at << 64) | (hash((at, "m")) & (2**62 - 1)))),
+        "type": "track",
+        "event": ("Product Viewed", "Product Added", "Order Completed")[at % 3],
+        "anonymous_id": str(uuid.UUID(int=hash((at % 997, "a")) & (2**128 - 1))),
+        "user_id": f"user-{at % 5000}" if at % 2 else None,
+        "timestamp": f"{moment}.{at % 1000:03}Z",
+        "sent_at": f"{moment}.{at % 997:03}Z",
+        "received_at": f"{moment}.{at % 991:03}Z",
+        "request_ip": f"203.0.{at % 113}.{at % 251}",
+        "context_ip": f"203.0.{at % 113}.{at % 251}",
+        "context_locale": "en-GB",
+        "context_user_agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        f"Chrome/{120 + at % 9}.0.0.0 Safari/537.36",
+        "context_library_name": "analytics.js",
+        "context_library_version": "2.11.1",
+        "context_page_url": f"https://shop.example.com/products/{at % 3000}?utm_source=newsletter",
+        "context_page_path": f"/products/{at % 3000}",
+        "context_page_title": f"Product {at % 3000} | Example Shop",
+        "context_page_referrer": "https://www.example.org/search?q=shoes",
+        "product_id": f"sku-{at % 3000}",
+        "price": (at % 10_000) / 100,
+        "quantity": at % 4,
+        "in_stock": at % 5 != 0,
+    }
+
+
+def rows(first: int, count: int) -> list[Row]:
+    return [Row(at, "events", track_event(at)) for at in range(first, first + count)]
+
+
+class Baseline:
+    """The same bytes into a table of the same shape, by hand."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", columns: list[str]) -> None:
+        self._connection = connection
+        self._columns = columns
+
+    async def make(self) -> None:
+        """Empty twin of `events`, with its indexes, and a staging table of the very same columns."""
+        await self._connection.execute(
+            "CREATE TABLE twin (LIKE events INCLUDING ALL);"
+            "CREATE TEMP TABLE stage (LIKE events) ON COMMIT DELETE ROWS;"
+            "CREATE TABLE mark (at bigint); INSERT INTO mark VALUES (0)"
+        )
+
+    async def load(self, encoded: Iterable[bytes]) -> float:
+        """Seconds for one batch."""
+        names = ", ".join(f'"{name}"' for name in self._columns)
+        sets = ", ".join(
+            f'"{n}" = EXCLUDED."{n}"' for n in self._columns if n not in ("_stream", "message_id")
+        )
+        started = time.perf_counter()
+        async with self._connection.transaction():
+            await self._connection.copy_to_table(
+                "stage", columns=self._columns, format="binary", source=copy_stream(encoded, lambda: None)
+            )
+            await self._connection.execute(
+                f"INSERT INTO twin ({names}) SELECT {names} FROM stage "
+                f"ON CONFLICT (_stream, message_id) DO UPDATE SET {sets}"
+            )
+            await self._connection.execute("UPDATE mark SET at = at + 1")
+        return time.perf_counter() - started
+
+
+async def compare(url: str) -> None:
+    parts = urlsplit(url)
+    destination = Destination(
+        PostgresConfig(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 5432,
+            database=parts.path.strip("/"),
+            username=parts.username or "postgres",
+            password=parts.password or "",
+        )
+    )
+    key = LinkKey("bench", "bench", 1)
+    taken = await destination.take_over(key, LocalProgress(0, 0))
+    epoch, last = taken.epoch, 0
+
+    async def flush(batch: list[Row]) -> float:
+        nonlocal last
+        end = batch[-1].offset
+        flushed = await destination.flush(key, Batch(epoch, str(end), last, end, batch, b"", OPTIONS))
+        last = end
+        return flushed.seconds
+
+    await flush(rows(1, 100))
+    plan, _ = await destination._tables.encode("events", rows(1, 1), OPTIONS, "bench")
+    baseline = Baseline(await asyncpg.connect(url), [column.name for column in plan.columns])
+    await baseline.make()
+    ours, least, encodes = [], [], []
+    for round_number in range(ROUNDS):
+        batch = rows(1_000 + round_number * ROWS, ROWS)
+        started = time.perf_counter()
+        encoding = Encoding(plan, batch, {}, fold=True)
+        await encoding.run(0.002)
+        encoded = list(encoding.rows())
+        encodes.append(time.perf_counter() - started)
+        least.append(await baseline.load(encoded))
+        ours.append(await flush(batch))
+    report(ours, least, encodes, sum(map(len, encoded)))
+    await destination.close()
+    await baseline._connection.close()
+
+
+def report(ours: list[float], least: list[float], encodes: list[float], size: int) -> None:
+    flush_s, baseline_s = statistics.median(ours), statistics.median(least)
+    encode_us = statistics.median(encodes) / ROWS * 1e6
+    print(f"rows {ROWS}, {size / ROWS:.0f} bytes a row encoded, {len(ours)} rounds, medians")
+    print(f"flush     {flush_s * 1e3:7.1f} ms  {ROWS / flush_s:9.0f} rows/s")
+    print(f"baseline  {baseline_s * 1e3:7.1f} ms  {ROWS / baseline_s:9.0f} rows/s")
+    print(f"encode    {encode_us:7.2f} us a row")
+    print(f"ratio     {baseline_s / flush_s:7.2f}")
+
+
+async def main() -> None:
+    admin_url = os.environ.get("PENSTOCK_TEST_DATABASE_URL", DEFAULT_URL)
+    name = f"bench_warehouse_{uuid.uuid4().hex[:8]}"
+    admin = await asyncpg.connect(admin_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    try:
+        await compare(admin_url.rpartition("/")[0] + f"/{name}")
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+if __name__ == "__main__":
+    if "--profile" in sys.argv:
+        with cProfile.Profile() as profile:
+            uvloop.run(main())
+        pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+    else:
+        uvloop.run(main())
