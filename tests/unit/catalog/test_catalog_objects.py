@@ -1,0 +1,149 @@
+"""One field table for the configuration file and the management API."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.catalog import (
+    Destination,
+    Link,
+    Stream,
+    check_objects,
+    normalize_destination,
+    normalize_link,
+    normalize_stream,
+    schema_faults,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    "publicKeys",
+    "browser_keys",
+    "origins",
+    "authorizedJavaScriptDomains",
+    "datasource",
+    "host",
+    "sslMode",
+    "data",
+]
+
+
+def stream(value: dict[str, object]) -> Stream:
+    return msgspec.convert(normalize_stream({"id": "s", **value}), Stream)
+
+
+def destination(value: dict[str, object]) -> Destination:
+    return msgspec.convert(normalize_destination({"id": "d", **value}), Destination)
+
+
+def link(**data: object) -> Link:
+    return msgspec.convert(normalize_link({"id": "l", "fromId": "s", "toId": "d", "data": data}), Link)
+
+
+def check(streams: list[Stream], destinations: list[Destination], links: list[Link]) -> list[str]:
+    by_id = [{item.id: item for item in items} for items in (streams, destinations, links)]
+    return [fault.path for fault in check_objects(*by_id, set(by_id[0]), set(by_id[1]))]
+
+
+def test_jitsus_stream_is_ours() -> None:
+    theirs = stream(
+        {
+            "publicKeys": [{"id": "b", "plaintext": "x"}],
+            "privateKeys": ["s:y"],
+            "authorizedJavaScriptDomains": "a.example, b.example",
+        }
+    )
+    ours = stream({"browser_keys": ["b:x"], "server_keys": ["s:y"], "origins": ["a.example", "b.example"]})
+    assert theirs == ours
+
+
+def test_an_opaque_key_is_not_named_by_itself() -> None:
+    key = stream({"browser_keys": ["dk_live_abc123"]}).browser_keys[0]
+    assert key.token == "dk_live_abc123"
+    assert key.id not in key.token
+    assert "dk_live" not in repr(key)
+
+
+def test_a_flat_destination_is_ours() -> None:
+    flat = {
+        "host": "h",
+        "database": "d",
+        "defaultSchema": "s",
+        "username": "u",
+        "password": "p",
+        "sslMode": "require",
+    }
+    nested = {"host": "h", "db": "d", "schema": "s", "username": "u", "password": "p"}
+    theirs = destination({"destinationType": "postgres", **flat})
+    assert theirs == destination(
+        {"type": "postgres", "datasource": {**nested, "parameters": {"sslmode": "require"}}}
+    )
+
+
+def test_no_password_in_a_repr() -> None:
+    shown = repr(
+        destination({"type": "postgres", "host": "h", "db": "d", "username": "u", "password": "hunter2"})
+    )
+    assert "hunter2" not in shown
+
+
+def test_a_primary_key_may_be_a_comma_list() -> None:
+    assert link(primaryKey="timestamp, message_id").data.primary_key == ("timestamp", "message_id")
+
+
+def test_both_names_of_one_field_are_a_fault() -> None:
+    value = normalize_stream({"id": "s", "origins": [], "authorizedJavaScriptDomains": "x"})
+    assert [fault.path for fault in schema_faults(value, msgspec.json.schema(Stream))] == [
+        "authorizedJavaScriptDomains"
+    ]
+
+
+def test_a_key_leads_to_one_place() -> None:
+    streams = [stream({"browser_keys": ["a:b"], "server_keys": ["a:b"]})]
+    assert check(streams, [], []) == ["streams.s.server_keys[0]"]
+
+
+def test_a_destination_is_one_of_two_things() -> None:
+    neither, both = destination({"type": "postgres"}), {"host": "h", "db": "d", "username": "u"}
+    assert check([], [neither], []) == ["destinations.d"]
+    assert check([], [destination({"type": "postgres", "embedded": True, **both})], []) == ["destinations.d"]
+    assert check([], [destination({"type": "postgres", "embedded": True})], []) == []
+
+
+def test_an_unknown_sslmode_is_a_fault() -> None:
+    value = {"type": "postgres", "host": "h", "db": "d", "username": "u", "sslMode": "on"}
+    assert check([], [destination(value)], []) == ["destinations.d.datasource.parameters.sslmode"]
+
+
+def test_ends_must_exist_and_pairs_be_single() -> None:
+    twin = msgspec.structs.replace(link(), id="twin")
+    assert check([], [], [link()]) == ["links.l.from", "links.l.to"]
+    good = destination({"type": "postgres", "embedded": True})
+    assert check([stream({})], [good], [link(), twin]) == ["links.twin"]
+
+
+def test_deduplicate_needs_a_key() -> None:
+    good = destination({"type": "postgres", "embedded": True})
+    assert check([stream({})], [good], [link(primaryKey=[])]) == ["links.l.data.primaryKey"]
+    assert check([stream({})], [good], [link(primaryKey=[], deduplicate=False)]) == []
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), JSON, max_size=4))
+def test_any_document_is_taken_or_explained(value: dict[str, object]) -> None:
+    for normalize, shape in (
+        (normalize_stream, Stream),
+        (normalize_destination, Destination),
+        (normalize_link, Link),
+    ):
+        document = normalize({"id": "x", **value})
+        faults = list(schema_faults(document, msgspec.json.schema(shape)))
+        try:
+            msgspec.convert(document, shape)
+        except msgspec.ValidationError:
+            assert faults
+        else:
+            assert not faults
