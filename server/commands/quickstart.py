@@ -59,7 +59,7 @@ def command(data: str, host: str | None, port: str | None) -> None:
     """Start with everything made for you: configuration, keys and a Postgres, all in one folder."""
     folder = Path(data)
     conf = folder / "penstock.yaml"
-    _write_once(folder, conf)
+    write_once(folder, conf)
     config = configuration(conf, {"server.host": host, "server.port": port})
     click.echo(f"Starting, with {conf} …", err=True)
 
@@ -70,7 +70,7 @@ def command(data: str, host: str | None, port: str | None) -> None:
     raise SystemExit(serve(config, tell))
 
 
-def _write_once(folder: Path, conf: Path) -> None:
+def write_once(folder: Path, conf: Path) -> None:
     """Make the folder and the configuration if they are not there; a crash leaves none or all of it."""
     try:
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
