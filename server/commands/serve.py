@@ -1,7 +1,6 @@
 """`penstock serve`: one process, until a signal ends it."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 
 from server import logs
 from server.commands.terminal import Mistake, conf_option, configuration
-from server.settings import Config, ServerSettings
+from server.settings import Config
 
 Ready = Callable[[], Awaitable[None]]
 INTERRUPTED = 130
@@ -32,10 +31,10 @@ def command(conf: Path | None, data: str | None, host: str | None, port: str | N
 def serve(config: Config, beside: Ready | None = None) -> int:
     """Run the server to its end and return the exit status; `beside` runs beside it. Raises `Mistake`."""
     logs.configure(config.logging.level, config.logging.format)
-    require_free_port(config.server)
     import uvloop
 
     from server.embedded import EmbeddedError
+    from server.lifecycle import CannotListenError
     from server.lifecycle import serve as serve_forever
     from storage import StorageError
 
@@ -51,23 +50,5 @@ def serve(config: Config, beside: Ready | None = None) -> int:
         return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (EmbeddedError, StorageError) as error:
+    except (CannotListenError, EmbeddedError, StorageError) as error:
         raise Mistake(str(error)) from error
-
-
-def require_free_port(server: ServerSettings) -> None:
-    """Fail early, before anything is started, if the address cannot be listened on. Raises `Mistake`."""
-    try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            # Without listening, bind alone passes beside a listener that also set SO_REUSEADDR.
-            probe.listen(1)
-    except OSError as error:
-        where = f"{server.host} port {server.port}"
-        raise Mistake(
-            f"cannot listen on {where}: {error.strerror}; "
-            "choose another with --port PORT, or server.port in the configuration"
-        ) from error

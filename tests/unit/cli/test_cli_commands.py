@@ -138,7 +138,7 @@ def test_a_port_in_use_is_named(run: Run, tmp_path: Path) -> None:
         port = str(other.getsockname()[1])
         result = run("run", "--data", str(tmp_path / "d"), "--port", port)
     assert result.exit_code == 1
-    assert f"port {port}" in result.stderr.splitlines()[-1]
+    assert f":{port}: Address already in use" in result.stderr.splitlines()[-1]
     assert "--port PORT" in result.stderr.splitlines()[-1]
 
 
