@@ -4,7 +4,7 @@ import time
 
 
 class SystemClock:
-    """Satisfies `storage.Clock`. Wall time may jump; intervals and the limiter use the monotonic clock only."""
+    """Satisfies `storage.Clock`. Wall time may jump; intervals and the limiter use the other clock."""
 
     def wall_ms(self) -> int:
         """Milliseconds since the Unix epoch."""

@@ -1,7 +1,7 @@
 """Every refusal the server answers with: ONE table, slug → status, retryable, text.
 
-The shape of the body belongs to the route family (routes/); the status never appears anywhere else. A refusal on the hot
-path is returned as a slug, not raised.
+The shape of the body belongs to the route family (routes/); the status never appears anywhere else. A refusal
+on the hot path is returned as a slug, not raised.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One kind of refusal. `slug` is the machine-readable `code` of the answer, `text` the default `message`."""
+    """One kind of refusal. `slug` is the `code` of the answer, `text` its default `message`."""
 
     slug: str
     status: int

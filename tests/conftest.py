@@ -5,6 +5,7 @@ Postgres in a temporary directory, started once for the session and stopped at i
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -30,6 +31,13 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[str]:
     """URL of a fresh, empty database; dropped afterwards even if a connection was left open."""
+    with fresh_database(postgres_url) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """The same for fixtures of a wider scope."""
     name = f"penstock_test_{os.getpid()}_{secrets.token_hex(6)}"
     _execute(postgres_url, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
     yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))

@@ -1,0 +1,172 @@
+"""One run of the server: what starts in which order, what watches over it, and how it stops.
+
+Start: store (lock first) → listener → outbound; so the first 200 waits for the store alone. Stop, each step
+bounded: listener and requests in flight → flushers → connections → embedded Postgres → store (its writer
+queue drained). Thread: the event loop.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from server.access import TrustedProxies, WriteKeys
+from server.app import PenstockApplication, ingest_routes
+from server.clock import SystemClock
+from server.health import Heartbeats
+from server.housekeeping import Housekeeping
+from server.lookup import EventLookup
+from server.metrics import IngestCounters, ingest_samples, link_samples, store_samples
+from server.outbound import Outbound
+from server.routes.admin import AdminAccess
+from server.routes.events import EventRoutes
+from server.routes.lane import IngestLane
+from server.routes.operations import Operations
+from server.settings import Config
+from server.translation import body_limits, event_limits, store_options, stream_keys
+from storage import SWITCH_INTERVAL_S, Store
+
+_log = logging.getLogger("penstock")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+_LISTENER_STOP_S = 10.0
+_BACKLOG = 1024
+
+
+class CannotListenError(Exception):
+    """The address cannot be bound; the message says what to do."""
+
+
+class Run:
+    """The parts of one run. Made after the store is open, on the running loop."""
+
+    def __init__(self, config: Config, store: Store, clock: SystemClock) -> None:
+        self.config = config
+        self.store = store
+        self.clock = clock
+        self.counters = IngestCounters()
+        self.heartbeats = Heartbeats()
+        self.housekeeping = Housekeeping(store.wal, self.heartbeats, clock)
+        self.outbound = Outbound(config, store, clock, self.housekeeping.pressure)
+        self.stopping = False
+        self.stop_requested = asyncio.Event()
+        self.exit_code = EXIT_OK
+
+    def refuse_stream(self, stream: str) -> str | None:
+        """A problem slug while this stream must not take events."""
+        if self.stopping:
+            return "stopping"
+        return "backlog_full" if self.outbound.backlog_exceeded(stream) else None
+
+    def unready(self) -> str | None:
+        """Why events cannot be taken, None if they can."""
+        if self.stopping:
+            return "the server is stopping"
+        refusal = self.store.wal.refusal
+        return str(refusal) if refusal is not None else None
+
+    def application(self) -> PenstockApplication:
+        """The routes over these parts."""
+        config = self.config
+        keys = WriteKeys(map(stream_keys, config.streams.values()), development=config.server.development)
+        lane = IngestLane(
+            self.store.wal,
+            keys,
+            TrustedProxies(config.server.trusted_proxies),
+            self.refuse_stream,
+            body_limits(config),
+            event_limits(config),
+            self.counters,
+            self.clock,
+        )
+        access = AdminAccess(config.server.admin_token)
+        app = PenstockApplication(lane, ingest_routes())
+        sources = (
+            lambda: ingest_samples(self.counters),
+            lambda: store_samples(self.store.wal.stats()),
+            lambda: link_samples(self.outbound.status()),
+        )
+        Operations(self.heartbeats, self.unready, sources, access, self.clock).register(app)
+        EventRoutes(EventLookup(self.store.wal, self.outbound, config.streams), access).register(app)
+        return app
+
+    async def watch(self) -> None:
+        """Ends the run when the store is poisoned: it must be opened afresh to be trusted."""
+        error = await self.store.wal.poisoned()
+        _log.critical("the store failed; the process ends and must be started again: %s", error)
+        self.exit_code = EXIT_FAILED
+        self.stop_requested.set()
+
+
+async def serve(config: Config) -> int:
+    """Run the server until SIGTERM or SIGINT. Returns the exit code: 0 after an orderly stop, 1 if the store
+    failed.
+
+    Raises `StorageError` if the store cannot be opened and `CannotListenError` if the address is taken, before
+    anything has started.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    loop = asyncio.get_running_loop()
+    clock = SystemClock()
+    _check_address(config.server.host, config.server.port)
+    store = Store.open(config.data_dir, store_options(config), clock)
+    try:
+        store.start(loop)
+        run = Run(config, store, clock)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, run.stop_requested.set)
+        await _run(run)
+    finally:
+        await asyncio.to_thread(store.close)
+    return run.exit_code
+
+
+async def _run(run: Run) -> None:
+    app = run.application()
+    await app.start()
+    server = Server(
+        app,
+        address=run.config.server.host,
+        port=run.config.server.port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=_BACKLOG,
+        log_enabled=False,
+    )
+    listener = asyncio.create_task(server.serve(), name="listener")
+    run.outbound.start()
+    background = [
+        asyncio.create_task(run.housekeeping.run(run.outbound.keep_after), name="housekeeping"),
+        asyncio.create_task(run.watch(), name="watch"),
+    ]
+    _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
+    stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
+    await asyncio.wait([stop, listener, *background], return_when=asyncio.FIRST_COMPLETED)
+    _log.info("stopping")
+    run.stopping = True
+    server.stop()
+    await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
+    await run.outbound.stop()
+    for task in (stop, *background):
+        task.cancel()
+    await asyncio.gather(stop, *background, return_exceptions=True)
+    await app.stop()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Fail early and in words: Granian would report a taken port from its own thread."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = (
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or server.port"
+            )
+            raise CannotListenError(message) from error

@@ -1,0 +1,61 @@
+"""The CORS headers that every ingest answer carries, errors included (a browser hides status and Retry-After
+without them).
+
+Source of the facts: MDN's CORS pages. `Authorization` is never covered by a wildcard, so every header is
+listed by name; Chromium caps Max-Age at 7200 s; an echoed origin needs `Vary: Origin`; `null` is never
+allowed.
+"""
+
+from typing import Final
+
+from server.access import Origins
+
+Headers = list[tuple[bytes, bytes]]
+
+_REQUEST_HEADERS: Final = (
+    b"Content-Type, Authorization, X-Write-Key, X-Retry-Count, X-Enable-Debug, X-IP-Policy, X-Auth-Token, "
+    b"X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, Rsa-Since-Last-Attempt, "
+    b"Rsa-Since-First-Attempt, Rsa-Recovered"
+)
+_ALWAYS: Final[Headers] = [
+    (b"content-type", b"application/json"),
+    (b"vary", b"Origin"),
+    (b"access-control-allow-methods", b"POST, OPTIONS"),
+    (b"access-control-allow-headers", _REQUEST_HEADERS),
+    (b"access-control-allow-credentials", b"true"),
+    (b"access-control-expose-headers", b"Retry-After, RateLimit, RateLimit-Policy"),
+]
+_MAX_AGE: Final = (b"access-control-max-age", b"7200")
+_CACHE_MAX: Final = 10_000  # `"*"` lets any origin in
+
+
+class Cors:
+    """Header lists by origin. `origins` is the union over all streams: a preflight has no key, and neither
+    may an error need one.
+    """
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+        self._cache: dict[bytes, Headers] = {}
+
+    def allows(self, origin: bytes | None) -> bool:
+        """Whether a request may come from there; without an Origin (servers, curl) it may."""
+        return origin is None or self._origins.allows(origin)
+
+    def headers(self, origin: bytes | None) -> Headers:
+        """Headers of an answer; Allow-Origin only for an origin that some stream knows. Shared: do not change
+        the list.
+        """
+        if origin is None:
+            return _ALWAYS
+        found = self._cache.get(origin)
+        if found is None:
+            known = self._origins.allows(origin)
+            found = [*_ALWAYS, (b"access-control-allow-origin", origin)] if known else _ALWAYS
+            if len(self._cache) < _CACHE_MAX:
+                self._cache[origin] = found
+        return found
+
+    def preflight(self, origin: bytes | None) -> Headers:
+        """Headers of the answer to OPTIONS."""
+        return [*self.headers(origin), _MAX_AGE]

@@ -1,0 +1,58 @@
+"""A refusal on its way to the client, and the headers that go with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from server.access import TokenBucket
+from server.ingest import ItemError
+from server.problems import PROBLEMS
+from storage import StorageError, StoreFull
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_WAIT_S: Final = 5.0  # Retry-After of a 503 whose cause does not know better
+_WAIT_MAX_S: Final = 300  # SDKs cap it there
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`slug` is a key of PROBLEMS; `wait_s` becomes Retry-After if the problem is retryable; `errors` are a
+    batch's items.
+    """
+
+    slug: str
+    detail: str = ""
+    wait_s: float = _WAIT_S
+    errors: Sequence[ItemError] = ()
+    headers: Headers = ()
+
+    def all_headers(self) -> Headers:
+        """The extra headers of the answer. SDKs read Retry-After as whole seconds, at least one."""
+        if not PROBLEMS[self.slug].retryable:
+            return self.headers
+        seconds = min(max(1, ceil(self.wait_s)), _WAIT_MAX_S)
+        return (*self.headers, (b"retry-after", b"%d" % seconds))
+
+
+def rate_limited(bucket: TokenBucket, wait_s: float, now_s: float) -> Refused:
+    """429 with the RateLimit fields of the IETF draft (draft-ietf-httpapi-ratelimit-headers): one policy, the
+    key's bucket.
+    """
+    limit = bucket.limit
+    window_s = max(1, ceil(limit.burst / limit.events_per_second))
+    return Refused(
+        "rate_limited",
+        wait_s=wait_s,
+        headers=(
+            (b"ratelimit-policy", b'"key";q=%d;w=%d' % (limit.burst, window_s)),
+            (b"ratelimit", b'"key";r=%d;t=%d' % (bucket.remaining(now_s), max(1, ceil(wait_s)))),
+        ),
+    )
+
+
+def store_refused(error: StorageError) -> Refused:
+    """503: the store cannot take events now (no room, floor), or not again in this process."""
+    slug = "store_full" if isinstance(error, StoreFull) else "store_failed"
+    return Refused(slug, wait_s=getattr(error, "retry_after_s", _WAIT_S))

@@ -1,0 +1,55 @@
+"""A server on a fresh data directory and a fresh database."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Penstock, configuration, free_port
+
+StartFunction = Callable[..., Penstock]
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[StartFunction]:
+    """A function that makes (not starts) a server; all of them are killed at the end."""
+    made: list[Penstock] = []
+
+    def make(
+        database: str | None,
+        *,
+        data: Path | None = None,
+        environment: dict[str, str] | None = None,
+        **sections: dict[str, object],
+    ) -> Penstock:
+        folder = tmp_path / f"server{len(made)}"
+        folder.mkdir()
+        conf = configuration(free_port(), data or tmp_path / "data", database, **sections)
+        made.append(Penstock(folder, conf, environment or {}))
+        return made[-1]
+
+    yield make
+    for server in made:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MB, which a test may fill."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root (CI runs as root)")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"this machine does not allow mounting: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

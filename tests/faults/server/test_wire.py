@@ -1,0 +1,82 @@
+"""The wire between Penstock and Postgres is cut and stalled: mid-COPY, around COMMIT, at random."""
+
+import asyncio
+import random
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.faults.proxy import Direction, FaultProxy
+from tests.faults.server.conftest import StartFunction
+from tests.running import Sender, delivered
+
+# What the wire shows of a step: the words of our statements, and the server's answer to COMMIT.
+_COPY = b"COPY "
+_COMMIT = b"COMMIT;"
+_COMMITTED = b"COMMIT\x00"
+
+
+def _through(url: str, port: int) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{port}").geturl()
+
+
+def _proxy(url: str) -> FaultProxy:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return FaultProxy(parts.hostname, parts.port or 5432)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "direction"),
+    [(_COPY, Direction.TO_SERVER), (_COMMIT, Direction.TO_SERVER), (_COMMITTED, Direction.TO_CLIENT)],
+    ids=["copy", "commit-sent", "commit-answered"],
+)
+async def test_a_cut_at_each_step_of_a_flush(
+    make_server: StartFunction, database: str, pattern: bytes, direction: Direction
+) -> None:
+    async with _proxy(database) as proxy:
+        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
+        sender = Sender(server.port)
+        await sender.send(f"a{i}" for i in range(200))
+        await asyncio.to_thread(server.drained)
+        proxy.cut_at(pattern, direction)
+        await sender.send(f"b{i}" for i in range(2_000))
+        await asyncio.wait_for(proxy.fired.wait(), 20)
+        await asyncio.to_thread(server.drained)
+        assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
+        assert await asyncio.to_thread(server.stop) == 0
+
+
+async def test_cuts_at_random_places(make_server: StartFunction, database: str) -> None:
+    chance = random.Random(7)
+    async with _proxy(database) as proxy:
+        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
+        sender = Sender(server.port)
+        for number in range(8):
+            proxy.cut_after(chance.randrange(200, 200_000), chance.choice(list(Direction)))
+            await sender.send(f"r{number}-{i}" for i in range(500))
+        proxy.cut()
+        await asyncio.to_thread(server.drained)
+        assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
+        assert await asyncio.to_thread(server.stop) == 0
+
+
+@pytest.mark.parametrize("pattern", [_COPY, _COMMIT], ids=["copy", "commit"])
+async def test_a_stalled_wire_ends_and_nothing_is_lost(
+    make_server: StartFunction, database: str, pattern: bytes
+) -> None:
+    async with _proxy(database) as proxy:
+        server = make_server(_through(database, proxy.port), delivery={"statement_timeout_s": 2})
+        await asyncio.to_thread(server.start)
+        sender = Sender(server.port)
+        await sender.send(f"a{i}" for i in range(200))
+        await asyncio.to_thread(server.drained)
+        proxy.stall_at(pattern, Direction.TO_SERVER)
+        await sender.send(f"b{i}" for i in range(500))
+        await asyncio.wait_for(proxy.fired.wait(), 20)
+        proxy.cut()
+        proxy.resume()
+        await asyncio.to_thread(server.drained)
+        assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
+        assert await asyncio.to_thread(server.stop) == 0
