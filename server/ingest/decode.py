@@ -11,14 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from server.ingest.envelope import decode_envelope
+from server.ingest.envelope import IRREGULAR, decode_envelope
 from server.ingest.head import encode_head
 from server.ingest.intake import Intake
 from server.ingest.lenient import Repairs, UnreadableError, encode, parse
 from server.ingest.values import Decoded, Limits, Refusal, RequestFacts
-
-# What the strict decoders raise for bytes that need a second look.
-_IRREGULAR = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _BatchBody(msgspec.Struct, gc=False):
@@ -41,7 +38,7 @@ def body_write_key(body: bytes) -> str | None:
     """The `writeKey` at the top of a body, single or batch; None if there is none that can be read."""
     try:
         return _decode_keyed_body(body).writeKey or None
-    except _IRREGULAR:
+    except IRREGULAR:
         pass
     try:
         value = parse(body, Repairs())
@@ -59,7 +56,7 @@ def decode_event(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded | 
     try:
         _require_utf8(body)
         envelope = decode_envelope(body)
-    except _IRREGULAR:
+    except IRREGULAR:
         fault = intake.take_irregular(body)
     else:
         fault = intake.take(body, envelope)
@@ -74,22 +71,14 @@ def decode_batch(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded | 
         _require_utf8(body)
         batch = _decode_batch_body(body)
         context, integrations = _object_bytes(batch.context), _object_bytes(batch.integrations)
-    except _IRREGULAR:
+    except IRREGULAR:
         return _decode_irregular_batch(body, facts, limits)
     raws = batch.batch
     refusal = _refuse_batch(len(raws), context, integrations, limits)
     if refusal is not None:
         return refusal
     intake = Intake(facts, limits.event_bytes_max - len(context or b"") - len(integrations or b""))
-    for index, raw in enumerate(raws):
-        try:
-            envelope = decode_envelope(raw)
-        except _IRREGULAR:
-            fault = intake.take_irregular(bytes(raw))
-        else:
-            fault = intake.take(raw, envelope)
-        if fault is not None:
-            intake.refuse(index, raw, fault)
+    intake.take_batch(raws)
     return intake.decoded(encode_head(facts, context, integrations, batch.sentAt), len(raws))
 
 

@@ -50,6 +50,9 @@ class Fault:
     message: str
 
 
+# What the strict decoders raise for bytes that need a second look.
+IRREGULAR: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 

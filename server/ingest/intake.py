@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from server.ingest.envelope import Envelope, Fault, decode_envelope, fault_of, normalise
+from server.ingest.envelope import IRREGULAR, Envelope, Fault, decode_envelope, fault_of, normalise
 from server.ingest.lenient import Repairs, UnreadableError, encode, parse
 from server.ingest.message_id import message_hash, new_message_id
 from server.ingest.values import Decoded, Item, ItemError, RequestFacts
@@ -23,6 +23,30 @@ class Intake:
         self._errors: list[ItemError] = []
         self._mismatches = 0
         self._repairs = repairs or Repairs()
+
+    def take_batch(self, raws: list[Raw]) -> None:
+        """Takes the items of a batch, or notes why they are refused."""
+        facts = self._facts
+        path_type, needs_identity, seed = facts.path_type, facts.needs_identity, facts.id_seed
+        # Where the path names the type, every event has to be compared with it: that is for `take`.
+        bytes_max = self._bytes_max if path_type is None else 0
+        add_item, add_id = self._items.append, self._ids.append
+        for index, raw in enumerate(raws):
+            fault: Fault | None
+            try:
+                envelope = decode_envelope(raw)
+            except IRREGULAR:
+                fault = self.take_irregular(bytes(raw))
+            else:
+                message_id = envelope.messageId
+                fault = fault_of(envelope, path_type, needs_identity)
+                if fault is None and message_id and len(raw) <= bytes_max:
+                    add_item(raw)  # nearly every event: nothing of `take` is needed
+                    add_id(message_hash(seed, message_id))
+                    continue
+                fault = self.take(raw, envelope)
+            if fault is not None:
+                self.refuse(index, raw, fault)
 
     def take(self, item: bytes | Raw, envelope: Envelope) -> Fault | None:
         """Adds a strict event, or says which rule it breaks."""

@@ -44,11 +44,19 @@ class _Restorer:
         self._shares = head.context is not None or head.integrations is not None or head.sent_at is not None
         self._browser = head.kind == "browser"
         self._overlay: Event = {}
+        self._shared_hints = False
         if self._browser:
-            known = (("userAgent", head.user_agent), ("locale", head.locale), ("ip", head.ip))
-            self._overlay = {name: value for name, value in known if value is not None}
-        shared = (head.context or b"") + (head.integrations or b"") if self._shares else b""
-        self._shared_hints = _may_hint_types(shared)
+            self._look_at_browser(head)
+
+    def _look_at_browser(self, head: Head) -> None:
+        if head.user_agent is not None:
+            self._overlay["userAgent"] = head.user_agent
+        if head.locale is not None:
+            self._overlay["locale"] = head.locale
+        if head.ip is not None:
+            self._overlay["ip"] = head.ip
+        if self._shares:
+            self._shared_hints = _may_hint_types((head.context or b"") + (head.integrations or b""))
 
     def restore(self, item: bytes) -> Event:
         event: Event = load(item)
