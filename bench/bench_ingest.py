@@ -1,7 +1,7 @@
 """Ingest alone, beside `orjson.loads` of the same bytes: decoding an event and a batch of 100, restoring.
 
-`python -m pytest bench/bench_ingest.py -o python_files='bench_*.py'`; or `python -m bench.bench_ingest` for the
-ratios, taken in turns in one run, so that they hold where the times do not.
+`python -m pytest bench/bench_ingest.py -o python_files='bench_*.py'`; or `python -m bench.bench_ingest`
+for the ratios, taken in turns in one run, so that they hold where the times do not.
 """
 
 import statistics
