@@ -100,7 +100,8 @@ def main(rounds: int, seconds: float, connections: int) -> None:
                 batch.append((batches["events_per_s"], loads["events_per_s"]))
                 click.echo(
                     f"round {number + 1}: single {single[-1][0]:.0f} / empty {single[-1][1]:.0f} req/s "
-                    f"(p99 {durable['p99_ms']:.1f} ms); batch {batch[-1][0]:.0f} / loads {batch[-1][1]:.0f} ev/s "
+                    f"(p99 {durable['p99_ms']:.1f} ms); "
+                    f"batch {batch[-1][0]:.0f} / loads {batch[-1][1]:.0f} events/s "
                     f"(p99 {batches['p99_ms']:.1f} ms)"
                 )
         for name, pairs, target in (

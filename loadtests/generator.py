@@ -20,12 +20,13 @@ import uvloop
 
 # A realistic ~700 B track event; %s is the messageId.
 _EVENT = (
-    b'{"type":"track","event":"Product Added","messageId":"%s","userId":"user_98765","anonymousId":"0f8fad5b-d9cb",'
-    b'"timestamp":"2026-02-25T14:30:00.000Z","properties":{"product_id":"SKU-1234","name":"Wireless Headphones",'
-    b'"price":79.99,"currency":"USD","quantity":1,"coupon":null,"tags":["audio","sale"]},"context":{"page":{'
+    b'{"type":"track","event":"Product Added","messageId":"%s","userId":"user_98765",'
+    b'"anonymousId":"0f8fad5b-d9cb","timestamp":"2026-02-25T14:30:00.000Z","properties":{"product_id":"SKU-1234",'
+    b'"name":"Wireless Headphones","price":79.99,"currency":"USD","quantity":1,"coupon":null,"tags":["audio","sale"]},"context":{"page":{'
     b'"url":"https://shop.example.com/products/headphones","title":"Wireless Headphones | Shop",'
     b'"referrer":"https://shop.example.com/category/audio","path":"/products/headphones"},"userAgent":'
-    b'"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:109.0) Gecko/20100101 Firefox/111.0","locale":"en-US",'
+    b'"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:109.0) Gecko/20100101 Firefox/111.0",'
+    b'"locale":"en-US",'
     b'"timezone":"America/New_York","library":{"name":"loadtest","version":"1.0.0"}}}'
 )
 

@@ -107,8 +107,8 @@ async def serve(config: Config) -> int:
     """Run the server until SIGTERM or SIGINT. Returns the exit code: 0 after an orderly stop, 1 if the store
     failed.
 
-    Raises `StorageError` if the store cannot be opened and `CannotListenError` if the address is taken, before
-    anything has started.
+    Raises `StorageError` if the store cannot be opened and `CannotListenError` if the address is taken,
+    before anything has started.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.get_running_loop()

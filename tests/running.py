@@ -66,7 +66,7 @@ def datasource(url: str) -> dict[str, object]:
 def configuration(
     port: int, data: Path, database: str | None, **sections: Mapping[str, object]
 ) -> dict[str, Any]:
-    """The issue's example, small: one stream, and one link if there is a database. `sections` are merged in."""
+    """The issue's example, small: one stream, one link if there is a database. `sections` are merged in."""
     conf: dict[str, Any] = {
         "server": {"host": "127.0.0.1", "port": port, "name": "test", "admin_token": ADMIN_TOKEN},
         "store": {"path": str(data), "free_bytes_min": 0},
@@ -254,7 +254,10 @@ class Sender:
 
     async def _exchange(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], body: bytes) -> int:
         reader, writer = streams
-        head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nX-Write-Key: {SERVER_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nX-Write-Key: {SERVER_KEY}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = int(answer.lower().split(b"content-length:")[1].split(b"\r")[0])

@@ -14,8 +14,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_HEADERS: Final = (
     b"Content-Type, Authorization, X-Write-Key, X-Retry-Count, X-Enable-Debug, X-IP-Policy, X-Auth-Token, "
-    b"X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, Rsa-Since-Last-Attempt, "
-    b"Rsa-Since-First-Attempt, Rsa-Recovered"
+    b"X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, "
+    b"Rsa-Since-Last-Attempt, Rsa-Since-First-Attempt, Rsa-Recovered"
 )
 _ALWAYS: Final[Headers] = [
     (b"content-type", b"application/json"),
