@@ -8,6 +8,7 @@ how a batch and its progress row land in one transaction is decided here.
 from server.warehouse.batch import (
     Batch,
     Flushed,
+    InDoubt,
     LinkKey,
     LocalProgress,
     Row,
@@ -28,6 +29,7 @@ __all__ = [
     "Destination",
     "Flushed",
     "Foreign",
+    "InDoubt",
     "Limits",
     "LinkKey",
     "LocalProgress",

@@ -91,9 +91,7 @@ class Destination:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
 
     async def flush(self, key: LinkKey, batch: Batch) -> Flushed:
-        """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (OutOfStep among
-        it).
-        """
+        """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (or OutOfStep)."""
         started_s = time.perf_counter()
         grouped = _by_table(batch.rows)
         columns_before = self._tables.columns_added

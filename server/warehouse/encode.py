@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from server.warehouse.batch import Row, Value
-from server.warehouse.columns import cells_of
+from server.warehouse.columns import fast_cells
 from server.warehouse.copy import NULL, raw_json_cell, split_row
 from server.warehouse.plan import NOWHERE, Plan, Slot
 from server.warehouse.schema import UNMAPPED
@@ -39,7 +39,7 @@ class _Block(NamedTuple):
 
 
 class Encoding:
-    """One pass over `rows` under a plan. If not `complete` afterwards: the plan has to learn, then a new pass."""
+    """One pass over `rows` under a plan. If not `complete` afterwards, the plan must learn first."""
 
     def __init__(self, plan: Plan, rows: Sequence[Row], overflow: Mapping[str, Slot], *, fold: bool) -> None:
         self._plan = plan
@@ -130,13 +130,17 @@ class Encoding:
         misfits: Misfits = {}
         for name, given in _transposed(values, names):
             cell, encode = self._slots[name]
-            cells = cells_of(given, encode, self._plan.fast_wire(cell))
-            if None in cells:
-                for at in [at for at, data in enumerate(cells) if data is None]:
-                    misfits.setdefault(at, {})[name] = given[at]
-                    cells[at] = NULL
+            wire = self._plan.fast_wire(cell)
+            cells = fast_cells(given, wire) if wire is not None else None
+            if cells is None:
+                cells = []
+                for at, value in enumerate(given):
+                    data = NULL if value is None else encode(value)
+                    if data is None:
+                        misfits.setdefault(at, {})[name] = value
+                    cells.append(data or NULL)
             if cell != NOWHERE:
-                filled[cell] = cells  # type: ignore[assignment]
+                filled[cell] = cells
         template = self._plan.template
         head = repeat(template[0], len(values))
         columns = (filled.get(cell) or repeat(template[cell]) for cell in range(1, len(template)))

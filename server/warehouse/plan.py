@@ -65,7 +65,7 @@ class Plan:
         return next((at + 1 for at, column in enumerate(self.columns) if column.name == name), None)
 
     def fast_wire(self, cell: int) -> ColumnType | None:
-        """The wire type of a cell whose column holds all of that type; None: each value needs a closer look."""
+        """The wire type of a cell whose column holds all of it; None: each value needs a closer look."""
         if cell == NOWHERE or self.columns[cell - 1].checked:
             return None
         return self.columns[cell - 1].wire
