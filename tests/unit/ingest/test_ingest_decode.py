@@ -177,7 +177,10 @@ def test_an_event_over_the_limit_is_too_large() -> None:
         (b"[1]", None),
         (b"\xff", None),
         (b"[" * 100_000, None),
+        (b'{"writeKey":"k","x":"' + b"x" * 2_000_000 + b'"}', "k"),
+        (b'{"writeKey":"k","x":NaN,"y":"' + b"x" * 2_000_000 + b'"}', None),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_the_write_key_of_a_body(body: bytes, key: str | None) -> None:
     assert body_write_key(body) == key
