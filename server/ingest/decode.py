@@ -17,8 +17,8 @@ from server.ingest.intake import Intake
 from server.ingest.lenient import Repairs, UnreadableError, encode, parse
 from server.ingest.values import Decoded, Limits, Refusal, RequestFacts
 
-# Larger bodies that need repair are not parsed for their write key: nobody has vouched for them yet, and the slow
-# path can take 70 ms a megabyte.
+# Larger bodies that need repair are not parsed for their write key: nobody has vouched for them yet, and the
+# slow path can take 70 ms a megabyte.
 _STRANGER_BYTES_MAX = 1_000_000
 
 
