@@ -1,8 +1,6 @@
 """`penstock events`: where is my event? Asks the running server over its admin endpoints."""
 
 import json
-import shutil
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,8 +9,7 @@ from typing import Any
 
 import click
 
-from server.commands.sql import PIPE_WIDTH
-from server.commands.terminal import Mistake, conf_option, configuration, table
+from server.commands.terminal import Mistake, conf_option, configuration, table, terminal_width
 
 TIMEOUT_S = 15
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
@@ -93,8 +90,7 @@ def _print(answer: dict[str, Any], as_json: bool) -> None:
     headings = ["accepted", "stream", "offset", "type", "event", "messageId", "links"]
     fields = ("acceptedAt", "stream", "offset", "type", "event", "messageId")
     rows = [[*(str(event.get(field) or "") for field in fields), _links(event)] for event in answer["events"]]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-    click.echo(table(headings, rows, width) if rows else "no events")
+    click.echo(table(headings, rows, terminal_width()) if rows else "no events")
 
 
 def _links(event: dict[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -11,15 +9,13 @@ from urllib.parse import quote, urlencode
 import click
 
 from server.catalog import Destination
-from server.commands.terminal import Mistake, conf_option, configuration, table
+from server.commands.terminal import Mistake, conf_option, configuration, table, terminal_width
 from server.settings import Config
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
 CONNECT_TIMEOUT_S = 15
-PIPE_WIDTH = 10_000
-"""Columns when the output is no terminal: never turn rows on their side there."""
 
 
 @click.command()
@@ -44,8 +40,7 @@ def command(
             click.echo(json.dumps(dict(zip(headings, row, strict=True)), default=str, ensure_ascii=False))
         return
     if headings:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
-        click.echo(table(headings, [[_text(value) for value in row] for row in rows], width))
+        click.echo(table(headings, [[_text(value) for value in row] for row in rows], terminal_width()))
         click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})")
     else:
         click.echo(status)

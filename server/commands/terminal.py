@@ -3,6 +3,7 @@ shown.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from server.settings import Config, ConfigErrors, load
 
 QUICKSTART_CONF = Path("data") / "penstock.yaml"
 CELL_CHARACTERS_MAX = 120
+PIPE_WIDTH = 10_000
+"""Columns when the output is no terminal: rows are never turned on their side there."""
 
 conf_option = click.option(
     "--conf",
@@ -76,6 +79,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
     return "\n".join(
         " | ".join(f"{t:<{w}}" for t, w in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def terminal_width() -> int:
+    """Columns that a table may take."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def _cell(text: str) -> str:
