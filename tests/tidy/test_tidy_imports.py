@@ -48,7 +48,9 @@ def is_ours(module: str) -> bool:
 
 
 def resolved(node: ast.ImportFrom) -> Iterator[tuple[str, list[str]]]:
-    """`from server import logs` imports server.logs; `from server.ingest import restore` a public name of it."""
+    """`from server import logs` imports server.logs; what `__all__` lists is a public name, even if a module
+    is called so.
+    """
     module = str(node.module)
     entry = ROOT / module.replace(".", "/") / "__init__.py"
     public = entry.read_text("utf-8") if entry.exists() else ""
