@@ -1,0 +1,52 @@
+"""The embedded store: one directory with a write-ahead log of events and tables of small records. Nothing of
+the server.
+
+Public names only from here. Everything else in this package is private.
+"""
+
+from .chunk import Chunk, Group, Hole, Position, StoredEvent
+from .clock import Clock
+from .errors import (
+    StorageError,
+    StoreClosed,
+    StoreDamaged,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    StorePoisoned,
+    StoreTooNew,
+)
+from .options import StoreOptions
+from .stats import COMMIT_BOUNDS_S, Trimmed, WalStats
+from .store import Store
+from .tables import Delete, Put, TableEnv
+from .wal import Appended, Wal
+from .writer import SWITCH_INTERVAL_S
+
+__all__ = [
+    "COMMIT_BOUNDS_S",
+    "SWITCH_INTERVAL_S",
+    "Appended",
+    "Chunk",
+    "Clock",
+    "Delete",
+    "Group",
+    "Hole",
+    "Position",
+    "Put",
+    "StorageError",
+    "Store",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreFailed",
+    "StoreFull",
+    "StoreLocked",
+    "StoreOptions",
+    "StorePoisoned",
+    "StoreTooNew",
+    "StoredEvent",
+    "TableEnv",
+    "Trimmed",
+    "Wal",
+    "WalStats",
+]

@@ -1,0 +1,56 @@
+"""Whether there is room for more events: free disk space and the size of the WAL, asked at most once a
+second.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from .clock import Clock
+from .errors import StoreFull
+from .segments import Segments
+
+_RECHECK_S: Final = 1.0
+_RETRY_S: Final = 5.0
+_ATTEMPTED: Final = "append events"
+
+
+class Room:
+    """The floor of the disk and the ceiling of the WAL. Loop thread."""
+
+    def __init__(
+        self, path: Path, segments: Segments, clock: Clock, free_bytes_min: int, wal_bytes_max: int
+    ) -> None:
+        self._path = path
+        self._segments = segments
+        self._clock = clock
+        self._free_bytes_min = free_bytes_min
+        self._wal_bytes_max = wal_bytes_max
+        self._due_s = clock.monotonic_s()
+        self._refusal: StoreFull | None = None
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes an ordinary user can still write to this disk."""
+        space = os.statvfs(self._path)
+        return space.f_bavail * space.f_frsize
+
+    def refusal(self) -> StoreFull | None:
+        """Why no events can be taken; recovers by itself."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._due_s:
+            self._due_s = now_s + _RECHECK_S
+            self._refusal = self._check()
+        return self._refusal
+
+    def _check(self) -> StoreFull | None:
+        free_bytes = self.free_bytes
+        if free_bytes < self._free_bytes_min:
+            hint = (
+                f"{free_bytes} bytes are free on the disk, {self._free_bytes_min} must stay free; make room"
+            )
+            return StoreFull(_ATTEMPTED, hint, _RETRY_S)
+        if 0 < self._wal_bytes_max <= self._segments.total_bytes:
+            hint = f"the WAL has {self._segments.total_bytes} bytes, the limit is {self._wal_bytes_max}; see which link is behind"
+            return StoreFull(_ATTEMPTED, hint, _RETRY_S)
+        return None

@@ -1,0 +1,279 @@
+"""The directory of segments: it is the registry, so every change of it is a durable rename or unlink.
+
+A segment is created under a temporary name, gets its header, is synced, renamed, the directory synced; only
+then is it written to. Every open of the store starts a new one, so a tail of doubtful age is never appended
+to. Numbers are without gaps; a gap is reported in `missing`, with its reason, and readers meet it as a hole.
+Threads: the opening thread, then: the writer rotates, any thread reads through `reading`, one at a time
+drops. Nothing is closed or unlinked while it has users.
+"""
+
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from .clock import Clock
+from .disk import attempting, sync
+from .environment import Environment
+from .header import HEADER_KEY, SegmentHeader
+from .segment import Segment
+from .sidecar import SegmentIndex, load
+from .verify import verify_segment
+
+_READERS_KEPT: Final = 2
+"""Environments of sealed segments kept mapped when nobody reads them: each is resident memory."""
+
+
+class SegmentGone(Exception):
+    """The segment was quarantined or unlinked since it was chosen; what it held is a hole."""
+
+
+class Segments:
+    """`active` is the one being written and `index` its contents; `listed` has every segment, oldest first."""
+
+    def __init__(self, store: Path, store_ids: tuple[str, ...], segment_bytes: int, clock: Clock) -> None:
+        """`store_ids` are the present id and the former ones of a restored store."""
+        self._folder = store / "wal"
+        self._quarantine = store / "quarantine"
+        self._store_ids = store_ids
+        self._segment_bytes = segment_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[Segment] = []
+        self.listed: tuple[Segment, ...] = ()
+        self.missing: dict[int, str] = {}
+        self.on_lost: Callable[[array[int]], None] = lambda _ids: None
+        """Called with the ids of a segment that is quarantined while the store is open."""
+        self.active: Segment
+        self.index: SegmentIndex
+
+    def open(self, *, unclean: bool) -> list[SegmentIndex]:
+        """Take stock; the indexes of the segments found, oldest first. `begin` must follow."""
+        for folder in (self._folder, self._quarantine):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for orphan in self._orphans():
+            orphan.unlink()
+        numbers = sorted(int(path.stem) for path in self._folder.glob("*.lmdb"))
+        indexes = [index for number in numbers if (index := self._adopt(number, unclean=unclean))]
+        self._find_gaps(numbers)
+        return indexes
+
+    def begin(self, floor: int) -> None:
+        """Start the segment of this session. `floor` is an offset below which it will issue none."""
+        heads: dict[str, int] = {}
+        number = max([segment.number for segment in self.listed] + list(self.missing), default=0) + 1
+        if self.listed:
+            newest = self.listed[-1]
+            heads = newest.heads_before | {name: span.last for name, span in newest.spans.items()}
+            if newest.number < number - 1:
+                # The tail is lost and nobody knows how far it went: no offset below the floor is left to be
+                # found.
+                heads = dict.fromkeys(heads, floor)
+            elif not newest.spans and newest.number > 0:
+                number = newest.number
+                self.listed = self.listed[:-1]
+                self._close(newest)
+        self._start(number, heads)
+
+    def rotate(self) -> None:
+        """Seal the open segment and start the next. On the writer thread; StoreFull leaves the open one in
+        use.
+        """
+        before = self.active
+        self._start(before.number + 1, self.index.heads(), sealing=(before, self.index))
+
+    def close(self) -> None:
+        """Write the last sidecar and close every file. Nobody may read any more."""
+        self._seal(self.active, self.index)
+        with self._lock:
+            for segment in self.listed:
+                self._close(segment)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.size_bytes for segment in self.listed)
+
+    def since(self, stream: str, after: int) -> tuple[Segment, ...]:
+        """The segments to read, in order, for the stream's offsets behind `after`."""
+        listed = self.listed
+        start = len(listed) - 1
+        while start > 0 and listed[start].heads_before.get(stream, 0) > after:
+            start -= 1
+        return listed[start:]
+
+    @contextmanager
+    def reading(self, segment: Segment) -> Iterator[Environment]:
+        """The segment's environment, verified, and kept until the end of the block. Raises SegmentGone."""
+        if not segment.verified:
+            self._verify(segment)
+        with self._lock:
+            if segment.gone:
+                raise SegmentGone
+            if segment.environment is None:
+                segment.environment = Environment(segment.path, writable=False, shared=False)
+            segment.users += 1
+            environment = segment.environment
+        try:
+            yield environment
+        finally:
+            self._release(segment)
+
+    def drop(self, segment: Segment) -> bool:
+        """Unlink the oldest segment; False if somebody reads it."""
+        with self._lock:
+            if segment.users or segment is not self.listed[0] or segment is self.active:
+                return False
+            self._forget(segment)
+            self._close(segment)
+        with attempting(f"unlink {segment.path.name}"):
+            segment.path.unlink()
+            sync(self._folder)
+            segment.sidecar.unlink(missing_ok=True)
+        return True
+
+    def index_of(self, segment: Segment) -> SegmentIndex | None:
+        """The index of any segment; None if its sidecar is gone."""
+        return self.index if segment is self.active else load(segment.sidecar)
+
+    def _orphans(self) -> Iterator[Path]:
+        for path in self._folder.iterdir():
+            if path.name.endswith((".tmp", "-lock")) or (
+                path.suffix == ".ids" and not path.with_suffix(".lmdb").exists()
+            ):
+                yield path
+
+    def _adopt(self, number: int, *, unclean: bool) -> SegmentIndex | None:
+        """List a segment found on disk. Its index comes from its sidecar, or from reading it in a child."""
+        path = self._path(number)
+        segment = Segment(path, number, {}, sealed_at_s=self._clock.monotonic_s())
+        index = load(segment.sidecar)
+        if index is None or index.number != number or index.store_id not in self._store_ids:
+            if unclean:
+                # Its newest meta page may live in the page cache only: durable before anything is read from
+                # it.
+                with attempting(f"sync {path.name}"):
+                    sync(path)
+            reason = verify_segment(path, segment.sidecar, number, frozenset(self._store_ids))
+            index = load(segment.sidecar) if reason is None else None
+            if index is None:
+                self._condemn(segment, reason or "its sidecar cannot be written")
+                return None
+            segment.verified = True
+        segment.heads_before = index.heads_before
+        segment.spans = index.spans
+        segment.first_ms, segment.last_ms = index.first_ms, index.last_ms
+        segment.size_bytes = path.stat().st_size
+        self.listed += (segment,)
+        return index
+
+    def _find_gaps(self, numbers: list[int]) -> None:
+        quarantined = {int(path.stem.split(".")[0]) for path in self._quarantine.glob("*.lmdb")}
+        for number in range(min(numbers, default=0), max(numbers, default=0)):
+            if number not in numbers:
+                self.missing[number] = (
+                    "quarantined earlier" if number in quarantined else "the file is missing"
+                )
+
+    def _verify(self, segment: Segment) -> None:
+        with segment.verifying:
+            if segment.verified:
+                return
+            reason = verify_segment(segment.path, segment.sidecar, segment.number, frozenset(self._store_ids))
+            if reason is not None:
+                with self._lock:
+                    self._forget(segment)
+                index = load(segment.sidecar)
+                self._condemn(segment, reason)
+                if index is not None:
+                    self.on_lost(index.ids())
+            segment.verified = True
+
+    def _condemn(self, segment: Segment, reason: str) -> None:
+        """Move a segment that cannot be trusted out of the way."""
+        segment.gone = True
+        self.missing[segment.number] = f"quarantined: {reason}"
+        with attempting(f"quarantine {segment.path.name}"):
+            segment.path.replace(self._quarantine / segment.path.name)
+            sync(self._quarantine)
+            sync(self._folder)
+            segment.sidecar.unlink(missing_ok=True)
+
+    def _start(
+        self, number: int, heads: dict[str, int], sealing: tuple[Segment, SegmentIndex] | None = None
+    ) -> None:
+        path = self._path(number)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.unlink(missing_ok=True)
+        header = SegmentHeader(self._store_ids[0], number, heads)
+        environment = Environment(temporary, self._segment_bytes, writable=True, shared=False)
+        try:
+            environment.put_all([(HEADER_KEY, header.encode())])
+        finally:
+            environment.close()
+        with attempting(f"create {path.name}"):
+            # A number is taken again after an empty session: its sidecar must not outlive the file it
+            # describes.
+            path.with_suffix(".ids").unlink(missing_ok=True)
+            temporary.replace(path)
+            sync(self._folder)
+        segment = Segment(path, number, heads, sealed_at_s=self._clock.monotonic_s())
+        segment.environment = Environment(path, self._segment_bytes, writable=True, shared=True)
+        segment.verified = True
+        segment.sealed = False
+        segment.size_bytes = segment.environment.end_bytes
+        index = SegmentIndex(self._store_ids[0], number, heads)
+        segment.spans = index.spans
+        segment.users = 1
+        with self._lock:
+            self.active, self.index = segment, index
+            self.listed += (segment,)
+        if sealing is not None:
+            self._seal(*sealing)
+            self._release(sealing[0])
+
+    def _seal(self, segment: Segment, index: SegmentIndex) -> None:
+        segment.sealed = True
+        segment.sealed_at_s = self._clock.monotonic_s()
+        try:
+            index.save(segment.sidecar)
+        except OSError:
+            # It is derived and is made again at the next start.
+            segment.sidecar.unlink(missing_ok=True)
+
+    def _release(self, segment: Segment) -> None:
+        with self._lock:
+            segment.users -= 1
+            if segment.users:
+                return
+            if segment in self._idle:
+                self._idle.remove(segment)
+            self._idle.append(segment)
+            while len(self._idle) > _READERS_KEPT:
+                oldest = self._idle.pop(0)
+                if not oldest.users:
+                    self._close(oldest)
+
+    def _forget(self, segment: Segment) -> None:
+        segment.gone = True
+        self.listed = tuple(other for other in self.listed if other is not segment)
+
+    def _close(self, segment: Segment) -> None:
+        if segment.environment is not None:
+            segment.environment.close()
+            segment.environment = None
+            segment.lock_file.unlink(missing_ok=True)
+        if segment in self._idle:
+            self._idle.remove(segment)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:010d}.lmdb"
+
+    def reason_missing(self, since: int, until: int) -> str:
+        """Why numbers strictly between these are not listed."""
+        for number in range(since + 1, until):
+            if number in self.missing:
+                return f"segment {number}: {self.missing[number]}"
+        return "trimmed"

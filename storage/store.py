@@ -1,0 +1,135 @@
+"""One directory, one store: its lock, its identity, the WAL, the catalog and the scratch tables.
+
+    <path>/lock         held while the store is open         <path>/store.json   identity and format version
+    <path>/unclean      there unless the store was closed    <path>/wal/         segments and their sidecars
+    <path>/catalog/     small records that must last         <path>/scratch/     bounded records that may be
+    refused <path>/quarantine/  segments that failed verification
+
+Blocking calls; open and close it outside the loop's hot time.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .clock import Clock
+from .dedupe import Dedupe
+from .disk import attempting, remove_durably, write_durably
+from .errors import StoreFailed, StorePoisoned
+from .identity import load_identity
+from .lock import DirectoryLock
+from .options import StoreOptions
+from .poison import Poison
+from .room import Room
+from .segments import Segments
+from .sidecar import SegmentIndex
+from .tables import TableEnv
+from .wal import Wal
+
+
+class Store:
+    """Open with `Store.open`; `close` when done."""
+
+    def __init__(self, lock: DirectoryLock, path: Path, options: StoreOptions, clock: Clock) -> None:
+        """Use `Store.open`."""
+        self._lock = lock
+        self._path = path
+        self._options = options
+        self._poison = Poison()
+        self._closed = False
+        self._unclean_marker = path / "unclean"
+        identity = load_identity(path / "store.json")
+        self.store_id = identity.store_id
+        unclean = self._unclean_marker.exists()
+        with attempting(f"mark {path} as open"):
+            write_durably(self._unclean_marker, b"")
+        self._segments = Segments(
+            path, (identity.store_id, *identity.former_ids), options.segment_bytes, clock
+        )
+        indexes = self._segments.open(unclean=unclean)
+        floor = clock.wall_ms() * 1000
+        self._segments.begin(floor)
+        dedupe = Dedupe(options.dedupe_bytes_max, options.dedupe_window_s)
+        _fill(dedupe, indexes, clock.wall_ms())
+        room = Room(path, self._segments, clock, options.free_bytes_min, options.wal_bytes_max)
+        self.wal = Wal(self._segments, dedupe, room, options, clock, self._poison, floor, unclean)
+        self.catalog = TableEnv(path / "catalog", "catalog", options.catalog_bytes_max, self._poison)
+        self.scratch = TableEnv(path / "scratch", "scratch", options.scratch_bytes_max, self._poison)
+
+    @classmethod
+    def open(cls, path: Path, options: StoreOptions, clock: Clock) -> "Store":
+        """Open the store in `path`, making it where there is none. Raises StorageError; the lock comes first."""
+        if sys.byteorder != "little":
+            raise StoreFailed(f"open {path}", "the format needs a little-endian host")
+        with attempting(f"make {path}"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(path / "lock")
+        try:
+            return cls(lock, path, options, clock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @staticmethod
+    def renew_identity(path: Path) -> str:
+        """Give the (closed) store in `path` a new id; returns it. For a directory put back from a copy.
+
+        Destinations key their progress by the store id: under the old one a restored store would take what it
+        receives from now on for delivered. Raises StorageError.
+        """
+        lock = DirectoryLock(path / "lock")
+        try:
+            identity = load_identity(path / "store.json").renewed()
+            identity.save(path / "store.json")
+            return identity.store_id
+        finally:
+            lock.release()
+
+    @property
+    def poisoned(self) -> StorePoisoned | None:
+        """Why the process must exit, if it must."""
+        return self._poison.error
+
+    def on_poisoned(self, loop: asyncio.AbstractEventLoop, callback: Callable[[StorePoisoned], None]) -> None:
+        """Call `callback` once on `loop` when a commit or fsync fails; the process should then exit non-zero."""
+
+        def pass_on(error: StorePoisoned) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(callback, error)
+
+        self._poison.watch(pass_on)
+
+    def close(self) -> None:
+        """Make what is pending durable, within `close_timeout_s`, and let go of the directory. Idempotent.
+
+        After a timeout or a poisoning the directory stays marked unclean.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        drained = [
+            self.wal.close(self._options.close_timeout_s),
+            self.catalog.close(self._options.close_timeout_s),
+            self.scratch.close(self._options.close_timeout_s),
+        ]
+        if all(drained):
+            self._segments.close()
+            if self._poison.error is None:
+                with attempting(f"mark {self._path} as closed"):
+                    remove_durably(self._unclean_marker)
+            self._lock.release()
+
+
+def _fill(dedupe: Dedupe, indexes: list[SegmentIndex], now_ms: int) -> None:
+    """Rebuild the dedupe set from the newest segments that fit in it, oldest first."""
+    room = dedupe.ids_max
+    chosen = []
+    for index in reversed(indexes):
+        if room <= 0:
+            break
+        chosen.append(index)
+        room -= len(index.ids())
+    for index in reversed(chosen):
+        dedupe.restore(index.ids(), index.first_ms, index.last_ms)
+    dedupe.evict(now_ms)

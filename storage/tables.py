@@ -1,0 +1,140 @@
+"""Named tables of small records in one LMDB environment: the catalog, and the scratch store.
+
+Writes are atomic per call and joined into group commits on a writer thread of their own, so that their fsyncs
+never stand in front of ingest. Reads are short transactions on the calling thread. Which tables exist is
+known at open and changes on the writer thread only, so readers never open a table beside a write transaction.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .environment import KEY_BYTES_MAX, Environment, Table
+from .errors import StoreFull
+from .poison import Poison
+from .writer import Commit, GroupWriter
+
+_TABLES_MAX: Final = 64
+_COMMIT_BYTES_MAX: Final = 8 * 1024 * 1024
+_PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
+_RECORD_OVERHEAD_BYTES: Final = 64
+_MAP_SLACK: Final = 2
+"""Map bytes per byte of quota: pages of deleted records are reused, but not all at once."""
+_MAP_EXTRA_BYTES: Final = 64 * 1024 * 1024
+_FULL_RETRY_S: Final = 30.0
+_BUSY_RETRY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set a key, 1 to 511 bytes, to a value."""
+
+    table: str
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a key; a missing one is no error."""
+
+    table: str
+    key: bytes
+
+
+class _TableCommit(Commit):
+    """Writes of one transaction, in order."""
+
+    __slots__ = ("ops",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: list[Put | Delete] = []
+
+
+class TableEnv:
+    """An open environment of tables, bounded by `bytes_max`: beyond it puts are refused and deletes still
+    work.
+    """
+
+    def __init__(self, folder: Path, name: str, bytes_max: int, poison: Poison) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._name = name
+        self._bytes_max = bytes_max
+        map_bytes = _MAP_SLACK * bytes_max + _MAP_EXTRA_BYTES
+        self._environment = Environment(
+            folder, map_bytes, writable=True, shared=True, folder=True, tables_max=_TABLES_MAX
+        )
+        self._tables: dict[str, Table] = self._environment.tables()
+        self._writer: GroupWriter[_TableCommit] = GroupWriter(
+            name, _COMMIT_BYTES_MAX, _TableCommit, self._perform, lambda _commit: None, poison
+        )
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The durable value of a key. Blocking, but short."""
+        handle = self._tables.get(table)
+        return None if handle is None else self._environment.get(key, handle)
+
+    def scan(
+        self,
+        table: str,
+        prefix: bytes = b"",
+        after: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Pairs with `prefix` in key order (or against it), strictly behind `after` in that direction.
+        Blocking.
+        """
+        handle = self._tables.get(table)
+        return [] if handle is None else self._environment.scan(handle, prefix, after, limit, reverse)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that the tables occupy now."""
+        return self._environment.table_bytes(self._tables.values())
+
+    async def write(self, ops: Sequence[Put | Delete]) -> None:
+        """Apply all of `ops` or none; durable on return. Raises StoreFull, StorePoisoned, StoreClosed,
+        ValueError.
+        """
+        if not ops:
+            return
+        size_bytes = sum(map(_size_bytes, ops))
+        if self._writer.refusal is not None:
+            raise self._writer.refusal.with_traceback(None)
+        if self._writer.pending_bytes + size_bytes > _PENDING_BYTES_MAX:
+            raise StoreFull(f"write to the {self._name}", "too much waits for the disk", _BUSY_RETRY_S)
+        self._writer.start(asyncio.get_running_loop())
+        with self._writer.lock:
+            commit = self._writer.join(size_bytes)
+            commit.ops.extend(ops)
+        await commit.durable()
+
+    def close(self, timeout_s: float) -> bool:
+        """Make what is queued durable and close; False if that took longer than `timeout_s`."""
+        if not self._writer.stop(timeout_s):
+            return False
+        self._environment.close()
+        return True
+
+    def _perform(self, commit: _TableCommit) -> None:
+        puts_bytes = sum(_size_bytes(op) for op in commit.ops if isinstance(op, Put))
+        if puts_bytes and self.used_bytes + puts_bytes > self._bytes_max:
+            hint = f"its tables may hold {self._bytes_max} bytes; delete something or raise the limit"
+            raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
+        for op in commit.ops:
+            if op.table not in self._tables:
+                self._tables = self._tables | {op.table: self._environment.create_table(op.table)}
+        self._environment.apply(
+            [(self._tables[op.table], op.key, op.value if isinstance(op, Put) else None) for op in commit.ops]
+        )
+
+
+def _size_bytes(op: Put | Delete) -> int:
+    """Bytes that count for the bounds. Raises ValueError for a key that LMDB cannot store."""
+    if not 0 < len(op.key) <= KEY_BYTES_MAX:
+        raise ValueError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {len(op.key)}")
+    return len(op.key) + _RECORD_OVERHEAD_BYTES + (len(op.value) if isinstance(op, Put) else 0)

@@ -1,0 +1,299 @@
+"""The write-ahead log: appends of events, joined into durable commits, and the reads behind them.
+
+Threads: `start`, `append`, `refusal`, `head`, `subscribe` on the loop; `read`, `get`, `locate`, `tail`,
+`trim`, `stats` on any (they block). Invariants: an id is pending on exactly one commit or durable, never
+both; what `durable` returned for is on disk; offsets of a stream only grow and are never issued twice, not
+even after an old copy of the directory was put back, because each session starts at the wall clock in
+microseconds.
+"""
+
+import asyncio
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from .chunk import Chunk, Hole, Position, StoredEvent
+from .clock import Clock
+from .commits import EventCommit, EventWriter
+from .dedupe import Dedupe
+from .errors import StorageError, StoreFull
+from .options import StoreOptions
+from .poison import Poison
+from .reader import WalReader
+from .record import Submission, stream_prefix
+from .retention import Retention
+from .room import Room
+from .segments import Segments
+from .stats import Trimmed, WalStats
+from .writer import GroupWriter
+
+Heads = Mapping[str, int]
+_HOLES_KEPT: Final = 1_000
+_PENDING_RETRY_S: Final = 1.0
+
+
+class Appended:
+    """What became of one append: taken now, or repeats of what is pending or durable already."""
+
+    __slots__ = ("_commits", "accepted", "duplicates")
+
+    def __init__(self, accepted: int, duplicates: int, commits: Collection[EventCommit]) -> None:
+        self.accepted = accepted
+        self.duplicates = duplicates
+        self._commits = commits
+
+    async def durable(self) -> None:
+        """Return once every event of the append is on disk, also those that an earlier append brought.
+
+        Raises StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
+        """
+        for commit in self._commits:
+            await commit.durable()
+
+
+class Wal:
+    """Made by Store.open."""
+
+    def __init__(
+        self,
+        segments: Segments,
+        dedupe: Dedupe,
+        room: Room,
+        options: StoreOptions,
+        clock: Clock,
+        poison: Poison,
+        floor: int,
+        unclean: bool,
+    ) -> None:
+        self._segments = segments
+        self._dedupe = dedupe
+        self._room = room
+        self._options = options
+        self._clock = clock
+        self._unclean = unclean
+        self._retention = Retention(segments, options, clock)
+        self._reader = WalReader(segments, self._found_hole)
+        self._events = EventWriter(segments, clock, floor)
+        self._writer: GroupWriter[EventCommit] = GroupWriter(
+            "wal", options.commit_bytes_max, EventCommit, self._events.perform, self._settled, poison
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: list[EventCommit] = []
+        self._subscribers: list[Callable[[Heads], None]] = []
+        self._holes: dict[tuple[str, int], Hole] = {}
+        self._duplicates = 0
+        self._refused_full = 0
+        self._freeing = False
+        segments.on_lost = self._forget_ids
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the writer thread; everything is settled on `loop`."""
+        self._loop = loop
+        self._writer.start(loop)
+
+    def close(self, timeout_s: float) -> bool:
+        """Take nothing more and make what is pending durable; False if that took longer than `timeout_s`."""
+        return self._writer.stop(timeout_s)
+
+    @property
+    def refusal(self) -> StorageError | None:
+        """Why no events can be taken now: poisoned, closed, too much pending, or no room."""
+        error = self._writer.refusal
+        if error is not None:
+            return error
+        if self._writer.pending_bytes >= self._options.pending_bytes_max:
+            return StoreFull("append events", "too much waits for the disk", _PENDING_RETRY_S)
+        return self._room.refusal()
+
+    def append(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
+        """Queue events that share a head for the next commit; those whose id is pending or durable are
+        duplicates.
+
+        One u64 hash per item. Items may be any buffers; they are read until the append is durable, so do not
+        change them. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for what can never be
+        stored.
+        """
+        refusal = self.refusal
+        if refusal is not None:
+            raise refusal.with_traceback(None)
+        if self._loop is None:
+            self.start(asyncio.get_running_loop())
+        if not self._all_new(ids):
+            return self._append_some(stream, head, items, ids)
+        return Appended(len(items), 0, (self._submit(stream, head, items, ids),) if items else ())
+
+    def subscribe(self, callback: Callable[[Heads], None]) -> None:
+        """Call `callback` on the loop after each commit with the last durable offset of each stream it
+        touched.
+        """
+        self._subscribers.append(callback)
+
+    def read(self, stream: str, after: int, bytes_max: int, events_max: int) -> Chunk:
+        """Durable events with offsets behind `after`, in order: at least one if there is any, else up to the
+        bounds.
+
+        Damaged or missing ranges are holes of the chunk. Raises StorageError if nothing can be said.
+        """
+        return self._reader.read(stream, after, bytes_max, events_max)
+
+    def get(self, position: Position) -> StoredEvent | None:
+        """One event; None if it is not retained or damaged."""
+        return self._reader.get(position)
+
+    def locate(self, id_hash: int) -> list[Position]:
+        """Where the retained events with this id hash are, oldest first. Hashes may collide: compare the
+        event's own id.
+        """
+        return self._reader.locate(id_hash)
+
+    def tail(self, stream: str | None, count: int) -> list[StoredEvent]:
+        """The newest `count` events of a stream, or of all, oldest first."""
+        return self._reader.tail(stream, count)
+
+    def head(self, stream: str) -> int:
+        """The last durable offset; 0 if there is none."""
+        segment = self._segments.active
+        span = segment.spans.get(stream)
+        return span.last if span is not None else segment.heads_before.get(stream, 0)
+
+    def first(self, stream: str) -> int | None:
+        """The first retained offset."""
+        for segment in self._segments.listed:
+            span = segment.spans.get(stream)
+            if span is not None:
+                return span.first
+        return None
+
+    def trim(self, keep_after: Mapping[str, int]) -> Trimmed:
+        """Unlink sealed segments from the oldest on: those that hold nothing behind `keep_after` and that
+        retention lets go.
+
+        Name every stream that a link, replay or back-fill reads; the others pin nothing. One thread at a
+        time.
+        """
+        return self._retention.trim(keep_after)
+
+    def holes(self) -> list[tuple[str, Hole]]:
+        """The holes met since the open (the newest thousand), with their streams."""
+        return [(stream, hole) for (stream, _first), hole in list(self._holes.items())]
+
+    def stats(self) -> WalStats:
+        """A snapshot."""
+        times = self._events.times
+        listed = self._segments.listed
+        oldest_ms = next((segment.first_ms for segment in listed if segment.first_ms), None)
+        known_ms = self._dedupe.oldest_ms
+        return WalStats(
+            commits=times.count,
+            commit_buckets=tuple(times.buckets),
+            commit_total_s=times.total_s,
+            commit_longest_s=times.longest_s,
+            events=self._events.events,
+            duplicates=self._duplicates,
+            refused_full=self._refused_full,
+            pending_bytes=self._writer.pending_bytes,
+            wal_bytes=self._segments.total_bytes,
+            segments=len(listed),
+            oldest_ms=oldest_ms,
+            dedupe_ids=len(self._dedupe),
+            dedupe_ids_max=self._dedupe.ids_max,
+            dedupe_window_s=max(0.0, (self._clock.wall_ms() - known_ms) / 1000) if known_ms else 0.0,
+            holes=len(self._holes),
+            missing_segments=tuple(
+                f"{number}: {why}" for number, why in sorted(self._segments.missing.items())
+            ),
+            trimmed_segments=self._retention.trimmed_segments,
+            trimmed_unread_events=self._retention.unread_events,
+            clocks_diverged=self._retention.clocks_diverged,
+            free_bytes=self._room.free_bytes,
+            writer_alive=self._writer.alive,
+            unclean_open=self._unclean,
+        )
+
+    def _all_new(self, ids: Sequence[int]) -> bool:
+        """Whether no id repeats another, a pending or a durable one; per id only what sets do by themselves."""
+        if len(ids) == 1:
+            id_hash = ids[0]
+            for commit in self._pending:
+                if id_hash in commit.ids:
+                    return False
+            return not self._dedupe.knows(id_hash)
+        for commit in self._pending:
+            if not commit.ids.isdisjoint(ids):
+                return False
+        return self._dedupe.knows_none(ids) and len(set(ids)) == len(ids)
+
+    def _append_some(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
+        """Append what is new; wait for the commits on which the repeats are pending too."""
+        commits: dict[int, EventCommit] = {}
+        new: dict[int, Any] = {}
+        for id_hash, item in zip(ids, items, strict=True):
+            if id_hash in new or self._dedupe.knows(id_hash):
+                continue
+            carrier = next((commit for commit in self._pending if id_hash in commit.ids), None)
+            if carrier is None:
+                new[id_hash] = item
+            else:
+                commits[id(carrier)] = carrier
+        if new:
+            commit = self._submit(stream, head, list(new.values()), list(new))
+            commits[id(commit)] = commit
+        duplicates = len(ids) - len(new)
+        self._duplicates += duplicates
+        return Appended(len(new), duplicates, commits.values())
+
+    def _submit(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> EventCommit:
+        if len(ids) != len(items):
+            raise ValueError(f"{len(items)} items need as many ids, not {len(ids)}")
+        submission = Submission(head, items, ids)
+        if submission.size_bytes > self._options.append_bytes_max:
+            raise ValueError(
+                f"an append of {submission.size_bytes} bytes is above {self._options.append_bytes_max}"
+            )
+        with self._writer.lock:
+            commit = self._writer.join(submission.size_bytes)
+            groups = commit.groups.get(stream)
+            if groups is None:
+                stream_prefix(stream)
+                commit.groups[stream] = [submission]
+            else:
+                groups.append(submission)
+        commit.ids.update(ids)
+        if not self._pending or self._pending[-1] is not commit:
+            self._pending.append(commit)
+        return commit
+
+    def _settled(self, commit: EventCommit) -> None:
+        """On the loop, before the waiters wake."""
+        self._pending.remove(commit)
+        if commit.error is not None:
+            self._refused_full += isinstance(commit.error, StoreFull)
+            return
+        self._dedupe.add(commit.ids, commit.committed_ms)
+        self._dedupe.evict(commit.committed_ms)
+        self._free_evicted()
+        for callback in self._subscribers:
+            callback(commit.heads)
+
+    def _free_evicted(self) -> None:
+        if not self._freeing:
+            self._freeing = self._dedupe.free()
+            if self._freeing and self._loop is not None:
+                self._loop.call_soon(self._free_more)
+
+    def _free_more(self) -> None:
+        self._freeing = False
+        self._free_evicted()
+
+    def _found_hole(self, stream: str, hole: Hole, ids: "array[int] | None") -> None:
+        """Note a hole; its ids must be taken again if they come. On the reader's thread."""
+        if (stream, hole.first) not in self._holes and len(self._holes) < _HOLES_KEPT:
+            self._holes[stream, hole.first] = hole
+        if ids is not None:
+            self._forget_ids(ids)
+
+    def _forget_ids(self, ids: "array[int]") -> None:
+        if self._loop is None or self._loop.is_closed():
+            self._dedupe.forget(ids)
+        else:
+            self._loop.call_soon_threadsafe(self._dedupe.forget, ids)
