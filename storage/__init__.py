@@ -17,7 +17,7 @@ from .errors import (
     StoreTooNew,
 )
 from .options import StoreOptions
-from .stats import COMMIT_BOUNDS_S, Trimmed, WalStats
+from .stats import COMMIT_BOUNDS_S, Backlog, Trimmed, WalStats
 from .store import Store
 from .tables import Delete, Put, TableEnv
 from .wal import Appended, Wal
@@ -27,6 +27,7 @@ __all__ = [
     "COMMIT_BOUNDS_S",
     "SWITCH_INTERVAL_S",
     "Appended",
+    "Backlog",
     "Chunk",
     "Clock",
     "Delete",

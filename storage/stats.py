@@ -62,6 +62,14 @@ class WalStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """Retained events of one stream behind an offset, and their share of the bytes of their segments."""
+
+    events: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trimmed:
     """What one trim removed."""
 

@@ -24,7 +24,7 @@ from .record import Submission, stream_prefix
 from .retention import Retention
 from .room import Room
 from .segments import Segments
-from .stats import Trimmed, WalStats
+from .stats import Backlog, Trimmed, WalStats
 from .writer import GroupWriter
 
 Heads = Mapping[str, int]
@@ -163,6 +163,19 @@ class Wal:
             if span is not None:
                 return span.first
         return None
+
+    def backlog(self, stream: str, after: int) -> Backlog:
+        """What is retained of the stream behind `after`. From memory, so cheap; any thread."""
+        events, size_bytes = 0, 0
+        for segment in self._segments.since(stream, after):
+            span = segment.spans.get(stream)
+            if span is None or span.last <= after:
+                continue
+            # Offsets are dense within a segment.
+            behind = span.events if span.first > after else span.last - after
+            events += behind
+            size_bytes += segment.size_bytes * behind // max(1, segment.events)
+        return Backlog(events, size_bytes)
 
     def trim(self, keep_after: Mapping[str, int]) -> Trimmed:
         """Unlink sealed segments from the oldest on: those that hold nothing behind `keep_after` and that
