@@ -1,4 +1,4 @@
-"""What readers of the WAL get: events in groups that share a head, and the holes between them. Plain values."""
+"""What readers of the WAL get: events in groups that share a head, and the holes between them."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The clocks the store is given. Wall time stamps commits and judges age; monotonic time measures intervals."""
+"""The clocks the store is given: wall time stamps commits and judges age, monotonic time measures."""
 
 from typing import Protocol
 

@@ -1,5 +1,4 @@
-"""What the WAL's writer thread does with a commit: offsets, one value per stream, one durable transaction,
-rotation.
+"""What the writer thread does with a commit: offsets, a value per stream, one transaction, rotation.
 
 Thread: the writer. Nothing a reader sees changes before the transaction is durable.
 """
@@ -16,15 +15,11 @@ from .writer import Commit
 
 _RESERVE_PAGES: Final = 24
 _RESERVE_PAGES_PER_STREAM: Final = 4
-"""Pages a commit may use beyond its bytes: the partly filled last page of a value, tree pages copied on
-write, free list.
-"""
+"""What a commit may use beyond its bytes: partly filled last pages, copied tree pages, the free list."""
 
 
 class EventCommit(Commit):
-    """Events of one commit, per stream in the order of their appends. `heads` and `committed_ms` are set by
-    the writer.
-    """
+    """Events of one commit, per stream in order of appends; the writer sets `heads`, `committed_ms`."""
 
     __slots__ = ("committed_ms", "groups", "heads", "ids")
 
@@ -48,9 +43,7 @@ class EventWriter:
         self.events = 0
 
     def perform(self, commit: EventCommit) -> None:
-        """Make the commit durable. Raises StoreFull if there was no room; any other error leaves the outcome
-        unknown.
-        """
+        """Make the commit durable. StoreFull: nothing was stored; any other error: the outcome is unknown."""
         self._make_room(commit)
         committed_ms = self._last_ms = max(self._clock.wall_ms(), self._last_ms)
         values = []

@@ -1,5 +1,4 @@
-"""Which message ids are durable in the WAL's recent past: a cache of its id blocks, bounded by memory and by
-time.
+"""Which message ids are durable in the WAL's recent past: a cache of its id blocks, bounded twice.
 
 Ids are u64 hashes. They sit in generations, sets of bounded size, newest first; whole generations leave,
 oldest first. One large set would be faster to ask but stalls the loop when it grows (700 K ids: 22 ms for one
@@ -13,9 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 ID_BYTES: Final = 96
-"""Memory of one id: an int object of 48 bytes and its share of a set between 30 and 60 % full (measured: 75
-to 101).
-"""
+"""Memory of one id: an int of 48 bytes and its share of a set 30 to 60 % full (measured: 75 to 101)."""
 
 GENERATION_IDS: Final = 150_000
 """Just below where a set of 2^18 entries would grow again."""
@@ -43,6 +40,8 @@ class Dedupe:
         self._generations: deque[_Generation] = deque()
         self._leaving: deque[set[int]] = deque()
         self._ids = 0
+        self.short = False
+        """Whether ids within the window are known to be missing."""
 
     def __len__(self) -> int:
         return self._ids
@@ -52,10 +51,11 @@ class Dedupe:
         """How many ids fit in memory."""
         return self._ids_max
 
-    @property
-    def oldest_ms(self) -> int | None:
-        """Commit time of the oldest id still known; ids before it are not recognised."""
-        return self._generations[-1].first_ms if self._generations else None
+    def window_s(self, now_ms: int) -> float:
+        """How far back a repeat is recognised: the configured window, or what of it fits and is retained."""
+        if not self.short or not self._generations:
+            return self._window_ms / 1000
+        return min(self._window_ms, max(0, now_ms - self._generations[-1].first_ms)) / 1000
 
     def knows(self, id_hash: int) -> bool:
         """Whether this id is durable."""
@@ -97,12 +97,11 @@ class Dedupe:
             self._ids += len(generation.ids) - before
 
     def evict(self, now_ms: int) -> None:
-        """Let the oldest generations go that are beyond memory or time. They stop counting at once; `free`
-        frees them.
-        """
+        """Let the oldest generations beyond memory or time go: they stop counting, `free` frees."""
         while self._generations and (
             self._ids > self._ids_max or self._generations[-1].last_ms < now_ms - self._window_ms
         ):
+            self.short = self.short or self._ids > self._ids_max
             gone = self._generations.pop().ids
             self._ids -= len(gone)
             self._leaving.append(gone)

@@ -1,4 +1,4 @@
-"""Files that must be on disk when a call returns: the synced write, the synced rename, the synced directory."""
+"""Files that must be on disk when a call returns: synced writes, renames, directories."""
 
 import errno
 import os

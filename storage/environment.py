@@ -61,9 +61,7 @@ class Environment:
         folder: bool = False,
         tables_max: int = 0,
     ) -> None:
-        """`shared` makes a lock file, needed while one thread writes and others read. A read-only map grows
-        to the file.
-        """
+        """`shared` makes a lock file, needed while a thread writes. A read-only map grows to the file."""
         self.path = path
         with _translated(f"open {path.name}"):
             self._env = lmdb.open(
@@ -167,9 +165,7 @@ class Environment:
     def scan(
         self, table: Table, prefix: bytes, after: bytes | None, limit: int | None, reverse: bool
     ) -> list[tuple[bytes, bytes]]:
-        """Up to `limit` pairs with `prefix`, strictly behind `after` in the direction of the scan, copied
-        out.
-        """
+        """Up to `limit` pairs with `prefix`, strictly behind `after` in the direction of the scan."""
         found: list[tuple[bytes, bytes]] = []
         with _translated(f"read {self.path.name}"), self._env.begin(db=table) as txn:
             cursor = txn.cursor()

@@ -1,6 +1,5 @@
 # ruff: noqa: N818 - they are named for what the store is
-"""What can go wrong in the store. Every error says what was `attempted` and gives a `hint` for whoever must
-act.
+"""What can go wrong in the store. Every error has what was `attempted` and a `hint` for who must act.
 
 StorageError
 ├── StoreLocked     another process has the directory

@@ -1,4 +1,4 @@
-"""Who a store is: `store.json` with a random id, its former ids, and the version of the directory's format."""
+"""Who a store is: `store.json` with its random id, its former ids, and the version of the format."""
 
 import json
 from dataclasses import dataclass

@@ -22,9 +22,7 @@ class StoreOptions:
     wal_bytes_max: int = 0
     """Bytes of all segments together; beyond it appends are refused. 0 = no limit."""
     free_bytes_min: int = 256 * MIB
-    """Free disk space below which appends are refused: room for the catalog, a batch and an embedded
-    Postgres.
-    """
+    """Free disk space below which appends are refused: room for the catalog and an embedded Postgres."""
     dedupe_window_s: float = 86_400
     dedupe_bytes_max: int = 64 * MIB
     """Memory of the set of message-id hashes (dedupe.ID_BYTES each); the oldest leave first."""

@@ -1,5 +1,4 @@
-"""The one-way switch of a store: after a failed commit or fsync nothing more is taken until the process
-restarts.
+"""The one-way switch of a store: after a failed commit or fsync it takes nothing until it is reopened.
 
 Why: after a failed fsync the kernel may have dropped the dirty pages, and the next fsync can falsely succeed.
 What is durable is known again once the store was opened anew. Any thread may set it; watchers run on the

@@ -133,9 +133,7 @@ class WalReader:
         ]
 
     def _read_segment(self, segment: Segment, stream: str, first: int, last: int, into: _Collection) -> None:
-        """Take what the segment has of the stream behind the collection's position, offsets `first` to
-        `last`.
-        """
+        """Take what the segment has of the stream behind the position, offsets `first` to `last`."""
         into.position = max(into.position, first - 1)
         try:
             with self._segments.reading(segment) as environment:

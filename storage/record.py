@@ -1,10 +1,9 @@
 """The byte layout of a WAL value: one value holds what one commit stored of one stream. Pure; any thread.
 
-    header   version u8, codec u8, stream bytes u16, blocks u32, events u32, first offset u64, last offset
-    u64,
-             committed_ms u64, checksum of the ids u64
-             stream (UTF-8), then per block: bytes u32, events u32, checksum u64; then a checksum u64 of all
-             before it
+    header   version u8, codec u8, stream bytes u16, blocks u32, events u32, first offset u64,
+             last offset u64, committed_ms u64, checksum of the ids u64
+             stream (UTF-8), then per block: bytes u32, events u32, checksum u64
+             checksum u64 of all before it
     ids      one u64 message-id hash per event, in offset order
     blocks   each at most 64 KiB unless it holds a single larger event
 
@@ -48,7 +47,7 @@ EVENT_OVERHEAD_BYTES: Final = 12
 GROUP_OVERHEAD_BYTES: Final = _GROUP.size + _BLOCK.size
 
 
-class Damaged(Exception):
+class Damaged(Exception):  # noqa: N818 - it is what the bytes are
     """Bytes that are not what was written. The text is the reason shown to people."""
 
 
@@ -71,9 +70,7 @@ def split_key(key: bytes) -> tuple[str, int]:
 
 
 class Submission:
-    """What one append adds to a commit: items that share a head. Items may be anything with the buffer
-    protocol.
-    """
+    """What one append adds to a commit: items that share a head. Items may be any buffers."""
 
     __slots__ = ("head", "ids", "items", "lengths", "size_bytes")
 

@@ -1,5 +1,4 @@
-"""Which segments may go: sealed, passed by every link, rested, and old or too many. Oldest first, without
-gaps.
+"""Which segments may go: sealed, passed by every link, rested, and old or too many; oldest first.
 
 One thread at a time (whoever trims). Age is wall time and is not trusted while the wall clock has moved by
 more than an hour against the monotonic one since the open; the size bound goes on working then.

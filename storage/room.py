@@ -1,6 +1,4 @@
-"""Whether there is room for more events: free disk space and the size of the WAL, asked at most once a
-second.
-"""
+"""Whether there is room for events: free disk space and size of the WAL, asked once a second."""
 
 import os
 from pathlib import Path
@@ -50,7 +48,8 @@ class Room:
                 f"{free_bytes} bytes are free on the disk, {self._free_bytes_min} must stay free; make room"
             )
             return StoreFull(_ATTEMPTED, hint, _RETRY_S)
-        if 0 < self._wal_bytes_max <= self._segments.total_bytes:
-            hint = f"the WAL has {self._segments.total_bytes} bytes, the limit is {self._wal_bytes_max}; see which link is behind"
+        wal_bytes = self._segments.total_bytes
+        if 0 < self._wal_bytes_max <= wal_bytes:
+            hint = f"the WAL has {wal_bytes} bytes of {self._wal_bytes_max}; see which link is behind"
             return StoreFull(_ATTEMPTED, hint, _RETRY_S)
         return None

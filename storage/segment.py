@@ -1,6 +1,4 @@
-"""One segment of the WAL: a file, what is in it, and who uses it. Its state is guarded by the lock of
-segments.py.
-"""
+"""One segment of the WAL: a file, what is in it, who uses it. Guarded by the lock of segments.py."""
 
 import threading
 from pathlib import Path
@@ -10,7 +8,7 @@ from .sidecar import Span
 
 
 class Segment:
-    """A segment on disk. `spans`, the times and `heads_before` are what its index said; the open one's grow."""
+    """A segment on disk. `spans`, times and `heads_before` come from its index; the open one grows."""
 
     __slots__ = (
         "environment",

@@ -17,21 +17,23 @@ from typing import Final
 from .clock import Clock
 from .disk import attempting, sync
 from .environment import Environment
+from .errors import StoreClosed
 from .header import HEADER_KEY, SegmentHeader
 from .segment import Segment
 from .sidecar import SegmentIndex, load
 from .verify import verify_segment
 
+_READERS_WAIT_S: Final = 5.0
 _READERS_KEPT: Final = 2
 """Environments of sealed segments kept mapped when nobody reads them: each is resident memory."""
 
 
-class SegmentGone(Exception):
+class SegmentGone(Exception):  # noqa: N818 - it is what happened
     """The segment was quarantined or unlinked since it was chosen; what it held is a hole."""
 
 
 class Segments:
-    """`active` is the one being written and `index` its contents; `listed` has every segment, oldest first."""
+    """`active` is the segment being written, `index` its contents; `listed` has all, oldest first."""
 
     def __init__(self, store: Path, store_ids: tuple[str, ...], segment_bytes: int, clock: Clock) -> None:
         """`store_ids` are the present id and the former ones of a restored store."""
@@ -40,7 +42,8 @@ class Segments:
         self._store_ids = store_ids
         self._segment_bytes = segment_bytes
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._closed = False
         self._idle: list[Segment] = []
         self.listed: tuple[Segment, ...] = ()
         self.missing: dict[int, str] = {}
@@ -78,18 +81,24 @@ class Segments:
         self._start(number, heads)
 
     def rotate(self) -> None:
-        """Seal the open segment and start the next. On the writer thread; StoreFull leaves the open one in
-        use.
-        """
+        """Seal the open segment and start the next. On the writer thread. If it raises, the old one stays."""
         before = self.active
         self._start(before.number + 1, self.index.heads(), sealing=(before, self.index))
 
-    def close(self) -> None:
-        """Write the last sidecar and close every file. Nobody may read any more."""
-        self._seal(self.active, self.index)
+    def close(self, *, seal: bool) -> None:
+        """Wait for readers, write the last sidecar if `seal`, and close every file."""
         with self._lock:
-            for segment in self.listed:
-                self._close(segment)
+            self._closed = True
+            self.active.users -= 1
+            idle = self._lock.wait_for(
+                lambda: not any(segment.users for segment in self.listed), _READERS_WAIT_S
+            )
+        if seal:
+            self._seal(self.active, self.index)
+        if idle:
+            with self._lock:
+                for segment in self.listed:
+                    self._close(segment)
 
     @property
     def total_bytes(self) -> int:
@@ -110,6 +119,8 @@ class Segments:
         if not segment.verified:
             self._verify(segment)
         with self._lock:
+            if self._closed:
+                raise StoreClosed("read the WAL", "the store is closed")
             if segment.gone:
                 raise SegmentGone
             if segment.environment is None:
@@ -248,6 +259,7 @@ class Segments:
             segment.users -= 1
             if segment.users:
                 return
+            self._lock.notify_all()
             if segment in self._idle:
                 self._idle.remove(segment)
             self._idle.append(segment)

@@ -31,9 +31,7 @@ _RUN_FIELDS: Final = 3
 
 
 class Span:
-    """Offsets of one stream in a segment, `first` to `last`, and how many events they are. `number` is the
-    stream's here.
-    """
+    """Offsets of one stream in a segment. `number` is the place of the stream in the description."""
 
     __slots__ = ("events", "first", "last", "number")
 
@@ -45,9 +43,7 @@ class Span:
 
 
 class SegmentIndex:
-    """`heads_before` are the last offsets of every stream before this segment; together they make a chain
-    without gaps.
-    """
+    """Contents of a segment. `heads_before`, every last offset before it, chains the segments."""
 
     def __init__(self, store_id: str, number: int, heads_before: dict[str, int]) -> None:
         self.store_id = store_id

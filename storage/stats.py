@@ -1,6 +1,4 @@
-"""What the store says of itself, for metrics and people. Plain values; totals count from the open of the
-store.
-"""
+"""What the store says of itself, for metrics and people. Totals count from the open of the store."""
 
 from dataclasses import dataclass
 from typing import Final

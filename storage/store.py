@@ -114,7 +114,8 @@ class Store:
             self.scratch.close(self._options.close_timeout_s),
         ]
         if all(drained):
-            self._segments.close()
+            # After a poisoning only reading the segment tells what is in it: no sidecar then.
+            self._segments.close(seal=self._poison.error is None)
             if self._poison.error is None:
                 with attempting(f"mark {self._path} as closed"):
                     remove_durably(self._unclean_marker)
@@ -125,8 +126,10 @@ def _fill(dedupe: Dedupe, indexes: list[SegmentIndex], now_ms: int) -> None:
     """Rebuild the dedupe set from the newest segments that fit in it, oldest first."""
     room = dedupe.ids_max
     chosen = []
+    dedupe.short = bool(indexes) and indexes[0].number > 1
     for index in reversed(indexes):
         if room <= 0:
+            dedupe.short = True
             break
         chosen.append(index)
         room -= len(index.ids())

@@ -55,9 +55,7 @@ class _TableCommit(Commit):
 
 
 class TableEnv:
-    """An open environment of tables, bounded by `bytes_max`: beyond it puts are refused and deletes still
-    work.
-    """
+    """Tables bounded by `bytes_max` together: beyond it puts are refused and deletes still work."""
 
     def __init__(self, folder: Path, name: str, bytes_max: int, poison: Poison) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -97,8 +95,9 @@ class TableEnv:
         return self._environment.table_bytes(self._tables.values())
 
     async def write(self, ops: Sequence[Put | Delete]) -> None:
-        """Apply all of `ops` or none; durable on return. Raises StoreFull, StorePoisoned, StoreClosed,
-        ValueError.
+        """Apply all of `ops` or none; durable on return.
+
+        Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for a key that cannot be stored.
         """
         if not ops:
             return
@@ -107,6 +106,8 @@ class TableEnv:
             raise self._writer.refusal.with_traceback(None)
         if self._writer.pending_bytes + size_bytes > _PENDING_BYTES_MAX:
             raise StoreFull(f"write to the {self._name}", "too much waits for the disk", _BUSY_RETRY_S)
+        if any(isinstance(op, Put) for op in ops):
+            self._check_quota(size_bytes)
         self._writer.start(asyncio.get_running_loop())
         with self._writer.lock:
             commit = self._writer.join(size_bytes)
@@ -120,11 +121,13 @@ class TableEnv:
         self._environment.close()
         return True
 
-    def _perform(self, commit: _TableCommit) -> None:
-        puts_bytes = sum(_size_bytes(op) for op in commit.ops if isinstance(op, Put))
-        if puts_bytes and self.used_bytes + puts_bytes > self._bytes_max:
+    def _check_quota(self, size_bytes: int) -> None:
+        """Refuse puts here, before they join deletes that would make room."""
+        if self.used_bytes + self._writer.pending_bytes + size_bytes > self._bytes_max:
             hint = f"its tables may hold {self._bytes_max} bytes; delete something or raise the limit"
             raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
+
+    def _perform(self, commit: _TableCommit) -> None:
         for op in commit.ops:
             if op.table not in self._tables:
                 self._tables = self._tables | {op.table: self._environment.create_table(op.table)}

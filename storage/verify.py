@@ -1,5 +1,4 @@
-"""Verifies a segment in a process of its own, so that a file that kills LMDB's memory map kills only that
-process.
+"""Verifies a segment in a process of its own: a file that kills its memory map kills only that.
 
 A truncated or garbled LMDB file can end in SIGBUS or SIGSEGV, and the files left by an abnormal death are the
 suspects. The child walks every value, checks every checksum and writes the sidecar anew (without the ids of
@@ -76,9 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def build_index(path: Path, number: int, store_ids: frozenset[str]) -> SegmentIndex:
-    """What the segment holds, found by reading all of it. Raises StorageError if it is not a segment of this
-    store.
-    """
+    """What the segment holds, found by reading all of it. StorageError: it is none of this store."""
     environment = Environment(path, writable=False, shared=False)
     try:
         header = read_header(environment)

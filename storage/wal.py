@@ -84,6 +84,7 @@ class Wal:
         self._duplicates = 0
         self._refused_full = 0
         self._freeing = False
+        self._streams: set[str] = set()
         segments.on_lost = self._forget_ids
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,8 +107,7 @@ class Wal:
         return self._room.refusal()
 
     def append(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
-        """Queue events that share a head for the next commit; those whose id is pending or durable are
-        duplicates.
+        """Queue events that share a head for the next commit, but for those that repeat a known id.
 
         One u64 hash per item. Items may be any buffers; they are read until the append is durable, so do not
         change them. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for what can never be
@@ -123,14 +123,11 @@ class Wal:
         return Appended(len(items), 0, (self._submit(stream, head, items, ids),) if items else ())
 
     def subscribe(self, callback: Callable[[Heads], None]) -> None:
-        """Call `callback` on the loop after each commit with the last durable offset of each stream it
-        touched.
-        """
+        """Call `callback` on the loop after each commit: stream → last durable offset, where it grew."""
         self._subscribers.append(callback)
 
     def read(self, stream: str, after: int, bytes_max: int, events_max: int) -> Chunk:
-        """Durable events with offsets behind `after`, in order: at least one if there is any, else up to the
-        bounds.
+        """Durable events with offsets behind `after`, in order, up to the bounds but at least one.
 
         Damaged or missing ranges are holes of the chunk. Raises StorageError if nothing can be said.
         """
@@ -141,9 +138,7 @@ class Wal:
         return self._reader.get(position)
 
     def locate(self, id_hash: int) -> list[Position]:
-        """Where the retained events with this id hash are, oldest first. Hashes may collide: compare the
-        event's own id.
-        """
+        """Where the retained events with this hash are, oldest first. Hashes collide: compare the id."""
         return self._reader.locate(id_hash)
 
     def tail(self, stream: str | None, count: int) -> list[StoredEvent]:
@@ -178,8 +173,7 @@ class Wal:
         return Backlog(events, size_bytes)
 
     def trim(self, keep_after: Mapping[str, int]) -> Trimmed:
-        """Unlink sealed segments from the oldest on: those that hold nothing behind `keep_after` and that
-        retention lets go.
+        """Unlink sealed segments, oldest first, that hold nothing behind `keep_after` and may go.
 
         Name every stream that a link, replay or back-fill reads; the others pin nothing. One thread at a
         time.
@@ -195,7 +189,6 @@ class Wal:
         times = self._events.times
         listed = self._segments.listed
         oldest_ms = next((segment.first_ms for segment in listed if segment.first_ms), None)
-        known_ms = self._dedupe.oldest_ms
         return WalStats(
             commits=times.count,
             commit_buckets=tuple(times.buckets),
@@ -210,7 +203,7 @@ class Wal:
             oldest_ms=oldest_ms,
             dedupe_ids=len(self._dedupe),
             dedupe_ids_max=self._dedupe.ids_max,
-            dedupe_window_s=max(0.0, (self._clock.wall_ms() - known_ms) / 1000) if known_ms else 0.0,
+            dedupe_window_s=self._dedupe.window_s(self._clock.wall_ms()),
             holes=len(self._holes),
             missing_segments=tuple(
                 f"{number}: {why}" for number, why in sorted(self._segments.missing.items())
@@ -224,7 +217,7 @@ class Wal:
         )
 
     def _all_new(self, ids: Sequence[int]) -> bool:
-        """Whether no id repeats another, a pending or a durable one; per id only what sets do by themselves."""
+        """Whether no id repeats another, a pending or a durable one; at the speed of sets."""
         if len(ids) == 1:
             id_hash = ids[0]
             for commit in self._pending:
@@ -258,6 +251,9 @@ class Wal:
     def _submit(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> EventCommit:
         if len(ids) != len(items):
             raise ValueError(f"{len(items)} items need as many ids, not {len(ids)}")
+        if stream not in self._streams:
+            stream_prefix(stream)
+            self._streams.add(stream)
         submission = Submission(head, items, ids)
         if submission.size_bytes > self._options.append_bytes_max:
             raise ValueError(
@@ -267,7 +263,6 @@ class Wal:
             commit = self._writer.join(submission.size_bytes)
             groups = commit.groups.get(stream)
             if groups is None:
-                stream_prefix(stream)
                 commit.groups[stream] = [submission]
             else:
                 groups.append(submission)

@@ -17,9 +17,10 @@ from .errors import StorageError, StoreClosed, StoreFull
 from .poison import Poison
 
 SWITCH_INTERVAL_S: Final = 0.0005
-"""For sys.setswitchinterval, by whoever owns the process: how long the writer thread may wait for the GIL at
-each of its hand-overs beside a busy loop. See ARCHITECTURE.md, Decisions, for the measurement
-(bench/bench_wal.py).
+"""For sys.setswitchinterval, by whoever owns the process.
+
+It is how long the writer thread may wait for the GIL at each hand-over beside a busy loop; measured in
+bench/bench_wal.py.
 """
 
 
@@ -67,9 +68,7 @@ class GroupWriter(Generic[C]):
         settled: Callable[[C], None],
         poison: Poison,
     ) -> None:
-        """`perform` runs on the writer thread and returns once the commit is durable; `settled` runs on the
-        loop.
-        """
+        """`perform` runs on the writer thread and makes a commit durable; `settled` runs on the loop."""
         self.name = name
         self.lock = threading.Lock()
         self.pending_bytes = 0
@@ -134,7 +133,6 @@ class GroupWriter(Generic[C]):
                 self._hand_back(commit)
         except BaseException as error:
             self._poison.set(f"run the writer of the {self.name}", error)
-            raise
         finally:
             self._abandon()
 
