@@ -119,6 +119,11 @@ def is_stale(error: BaseException) -> bool:
     return sqlstate(error) in _STALE
 
 
+def is_missing(error: BaseException) -> bool:
+    """There is no such table or schema."""
+    return sqlstate(error) in ("42P01", "3F000")
+
+
 def is_repeat(error: BaseException) -> bool:
     """Two rows of one INSERT … ON CONFLICT are equal to Postgres, not to us (citext, numeric)."""
     return sqlstate(error) == "21000"

@@ -30,6 +30,7 @@ from server.warehouse.plan import Plan
 _LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 
 Part = tuple[Plan, Staging, Encoding]
+_Numbered = tuple[int, bytes]
 
 
 async def locate(session: Session, parts: Sequence[Part]) -> None:
@@ -50,6 +51,18 @@ class _BudgetSpent(Exception):  # noqa: N818 - not an error
     """Enough rows found for this time; the next flush goes on without them."""
 
 
+def _named_row(error: BaseException, count: int) -> int | None:
+    """Which of `count` copied rows it was, if that is certain.
+
+    Only a value that cannot be read fails at its own line. Rows are written many at a time, and an error of
+    writing (too wide) names the last line that was read.
+    """
+    if count == 1:
+        return 0
+    line = _LINE.search(context(error)) if sqlstate(error)[:2] == "22" else None
+    return int(line[1]) - 1 if line is not None and int(line[1]) <= count else None
+
+
 class _Search:
     def __init__(self, session: Session, failures_max: int) -> None:
         self._session = session
@@ -57,30 +70,33 @@ class _Search:
         self.refusals: dict[int, Refused] = {}
 
     async def load(self, plan: Plan, staging: Staging, encoding: Encoding) -> None:
-        rows = list(encoding.rows())
-        await self._copy(plan, staging, encoding, dict(enumerate(rows)))
+        rows = [(ordinal, numbered(row, ordinal)) for ordinal, row in enumerate(encoding.rows())]
+        await self._copy(plan, staging, encoding, rows)
         await self._merge(plan, staging, encoding, 0, len(rows))
 
-    async def _copy(self, plan: Plan, staging: Staging, encoding: Encoding, rows: dict[int, bytes]) -> None:
-        """Stage the rows, taking out the one that the error names until the rest goes in."""
-        while True:
-            await self._session.execute("SAVEPOINT part")
-            try:
-                stream = [numbered(row, ordinal) for ordinal, row in rows.items()]
-                await merge.copy_rows(
-                    self._session, "pg_temp", staging.name, [ORDINAL, *staging.columns], stream
-                )
-            except TRANSLATED as error:
-                line = _LINE.search(context(error))
-                if line is None or not self._row_fault(error, plan):
-                    raise
-                await self._undo()
-                ordinal = list(rows)[int(line[1]) - 1]
-                self._refuse(encoding, ordinal, error)
-                del rows[ordinal]
+    async def _copy(self, plan: Plan, staging: Staging, encoding: Encoding, rows: list[_Numbered]) -> None:
+        """Stage the rows but those that do not even go into a staging table."""
+        if not rows:
+            return
+        await self._session.execute("SAVEPOINT part")
+        try:
+            stream = (row for _, row in rows)
+            await merge.copy_rows(self._session, "pg_temp", staging.name, [ORDINAL, *staging.columns], stream)
+        except TRANSLATED as error:
+            if not self._row_fault(error, plan):
+                raise
+            await self._undo()
+            at = _named_row(error, len(rows))
+            if at is None:
+                middle = len(rows) // 2
+                await self._copy(plan, staging, encoding, rows[:middle])
+                await self._copy(plan, staging, encoding, rows[middle:])
             else:
-                await self._session.execute("RELEASE SAVEPOINT part")
-                return
+                self._refuse(encoding, rows[at][0], error)
+                await self._copy(plan, staging, encoding, rows[:at])
+                await self._copy(plan, staging, encoding, rows[at + 1 :])
+        else:
+            await self._session.execute("RELEASE SAVEPOINT part")
 
     async def _merge(self, plan: Plan, staging: Staging, encoding: Encoding, first: int, end: int) -> None:
         """Merge the rows numbered first … end - 1, without those that are refused."""

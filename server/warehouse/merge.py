@@ -79,14 +79,20 @@ async def copy_rows(
     """COPY; the stall limit runs anew each time the socket takes a chunk."""
     loop = asyncio.get_running_loop()
     limit_s = session.limits.stall_timeout_s
-    async with asyncio.timeout(limit_s) as stall:
-        await session.connection.copy_to_table(
-            table,
-            schema_name=schema,
-            columns=columns,
-            format="binary",
-            source=copy_stream(rows, lambda: stall.reschedule(loop.time() + limit_s)),
-        )
+    try:
+        async with asyncio.timeout(limit_s) as stall:
+            await session.connection.copy_to_table(
+                table,
+                schema_name=schema,
+                columns=columns,
+                format="binary",
+                source=copy_stream(rows, lambda: stall.reschedule(loop.time() + limit_s)),
+            )
+    except AttributeError as error:
+        # asyncpg writes to its transport without looking whether it is still there.
+        if not session.connection.is_closed():
+            raise
+        raise ConnectionResetError("the connection was lost in the middle of COPY") from error
 
 
 async def load(session: Session, plan: Plan, staging: Staging | None, rows: Iterable[bytes]) -> None:

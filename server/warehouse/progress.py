@@ -14,7 +14,7 @@ import asyncpg
 
 from server.warehouse.batch import Batch, LinkKey, LocalProgress, Takeover, TakeoverCase
 from server.warehouse.connection import Session
-from server.warehouse.errors import Foreign, OutOfStep
+from server.warehouse.errors import TRANSLATED, Foreign, OutOfStep, is_missing
 
 _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS penstock.progress (
@@ -128,8 +128,14 @@ async def take_over(session: Session, key: LinkKey, local: LocalProgress, here: 
 
 async def begin(session: Session, key: LinkKey, batch: Batch) -> bool:
     """Open the flush's transaction and lock the row. False: this very batch has landed before."""
+    # Deferred constraints fail at the row's own statement then, not at COMMIT, where nobody could tell the row.
     await session.execute("BEGIN; SET LOCAL synchronous_commit = on; SET CONSTRAINTS ALL IMMEDIATE")
-    row = await _locked(session, key)
+    try:
+        row = await _locked(session, key)
+    except TRANSLATED as error:
+        if not is_missing(error):
+            raise
+        raise OutOfStep("table penstock.progress is gone", "take over again") from error
     if row is None:
         raise OutOfStep(f"the progress row of link {key.link_id} is gone", "take over again")
     if row.epoch > batch.epoch:

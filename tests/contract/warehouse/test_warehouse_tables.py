@@ -38,7 +38,9 @@ async def test_a_first_batch_makes_the_table_with_types_key_and_index(link, sql)
     row = dict(await sql.fetchrow("SELECT * FROM events"))
     assert row["at"] == datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC)
     assert (row["n"], row["x"], row["ok"], row["_stream"]) == (1, 1.5, True, "site")
-    indexes = [r["indexdef"] for r in await sql.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'events'")]
+    indexes = [
+        r["indexdef"] for r in await sql.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'events'")
+    ]
     assert any("UNIQUE" in index and "(_stream, message_id)" in index for index in indexes)
     assert any('("timestamp")' in index and "UNIQUE" not in index for index in indexes)
 
@@ -81,7 +83,9 @@ async def test_without_key_rows_are_appended(make_link, sql):
 
 async def test_an_existing_column_keeps_its_type_and_a_misfit_is_kept_aside(link, sql):
     await link.flush({"message_id": "m1", "n": 1, "at": T0, "ok": True, "x": 0.5})
-    flushed = await link.flush({"message_id": "m2", "n": "many", "at": "soon", "ok": "maybe", "x": "1e", "t": "s"})
+    flushed = await link.flush(
+        {"message_id": "m2", "n": "many", "at": "soon", "ok": "maybe", "x": "1e", "t": "s"}
+    )
     assert flushed.unmapped_values == 4
     assert (await columns(sql))["n"] == "bigint"
     kept = await sql.fetchval("SELECT _unmapped_data FROM events WHERE message_id = 'm2'")
@@ -150,7 +154,10 @@ async def test_defaults_of_a_users_table_hold_for_rows_without_a_value(link, sql
     )
     await link.flush({"message_id": "a"}, {"message_id": "b", "state": "paid"})
     await link.flush({"message_id": "b"}, {"message_id": "a", "state": "sent"})
-    assert await sql.fetch("SELECT message_id, state FROM events ORDER BY 1") == [("a", "sent"), ("b", "paid")]
+    assert await sql.fetch("SELECT message_id, state FROM events ORDER BY 1") == [
+        ("a", "sent"),
+        ("b", "paid"),
+    ]
 
 
 async def test_a_serial_id_is_not_taken_for_the_merge_key(link, sql):
@@ -202,7 +209,19 @@ async def test_hard_values_arrive(link, sql):
 
 
 async def test_hard_names_arrive(link, sql):
-    names = ['q"uote', "xmin", "select", "ключ", "é" * 60, "é" * 61, "UPPER", "_stream", "_unmapped_data", "a\0b", ""]
+    names = [
+        'q"uote',
+        "xmin",
+        "select",
+        "ключ",
+        "é" * 60,
+        "é" * 61,
+        "UPPER",
+        "_stream",
+        "_unmapped_data",
+        "a\0b",
+        "",
+    ]
     await link.flush({"message_id": "m", **{name: at for at, name in enumerate(names)}})
     made = await columns(sql)
     assert {"select", "ключ", "UPPER", "q_uote", "a_b"} <= made.keys()
@@ -252,7 +271,9 @@ async def test_several_tables_in_one_batch(link, sql):
     for at, row in enumerate(batch.rows):
         row.table = ("pages", "tracks", "Order Done")[at % 3]
     await link.land(batch)
-    counts = [await sql.fetchval(f'SELECT count(*) FROM "{table}"') for table in ("pages", "tracks", "Order Done")]
+    counts = [
+        await sql.fetchval(f'SELECT count(*) FROM "{table}"') for table in ("pages", "tracks", "Order Done")
+    ]
     assert counts == [2, 2, 2]
 
 
