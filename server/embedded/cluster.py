@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SUPERUSER, USERNAME, DATABASE = "postgres", "penstock", "events"
 PASSWORD_FILE = "penstock.password"
+UNFINISHED = "cluster.new."
 INIT_TIMEOUT_S = 180.0
 CHECK_TIMEOUT_S = 30.0
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -58,8 +59,10 @@ def command(identity: Identity, program: Path, *arguments: str) -> list[str]:
 
 def create(cluster: Path, binaries: Binaries, server: Identity, initdb: Identity, log: Path) -> None:
     """Make the cluster; returns with it complete and durable, or raises `EmbeddedError` and leaves none."""
-    unfinished = cluster.with_name(cluster.name + ".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for left in cluster.parent.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: an initdb that outlived a kill -9 of us must not write into ours.
+    unfinished = cluster.with_name(f"{UNFINISHED}{secrets.token_hex(4)}")
     unfinished.mkdir(mode=0o700)
     logger.info("making the embedded Postgres cluster in %s", cluster)
     try:

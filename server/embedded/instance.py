@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -59,6 +60,18 @@ class _PortTakenError(Exception):
     """Another process took the port between our look and the server's bind."""
 
 
+class _EndedError(Exception):
+    """The server ended before it was ready. `status`: its exit status, None if it was not our child."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class _NotNowError(EmbeddedError):
+    """It is there but takes no connections at this moment."""
+
+
 class EmbeddedPostgres:
     """The server below `<data_dir>/postgres`. `adopted`: it was already running and was taken over."""
 
@@ -73,12 +86,12 @@ class EmbeddedPostgres:
 
     def start(self) -> PostgresAddress:
         """Start or adopt the server; returns when it takes connections. Raises `EmbeddedError`."""
-        with self._lock:
+        with self._lock, self._in_words():
             return self._start()
 
     def ensure(self) -> PostgresAddress | None:
         """Start the server again if it has died since `start`; None if it is alive."""
-        with self._lock:
+        with self._lock, self._in_words():
             if self._alive():
                 return None
             logger.warning("the embedded Postgres has ended by itself; starting it again")
@@ -118,12 +131,25 @@ class EmbeddedPostgres:
         secret = cluster_folder.password(self.cluster)
         running = postmaster.read_pid_file(self.cluster)
         if running is not None and postmaster.serves(running.pid, self.cluster):
-            return self._adopt(running, secret)
-        self.adopted = False
+            with contextlib.suppress(_EndedError):  # it was on its way out: start another
+                return self._adopt(running.pid, secret)
+        self._process, self._pid, self.adopted = None, None, False
         cluster_folder.check_fsync(self.cluster, binaries)
         if running is not None:
             self._settle(running)
         return self._launch(binaries, server, secret)
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """The operating system's errors, said as ours."""
+        try:
+            yield
+        except OSError as error:
+            message = f"the embedded Postgres cannot be started: {error}"
+            raise EmbeddedError(message, f"check the disk and the permissions of {self.folder}") from error
+        except subprocess.TimeoutExpired as error:
+            message = f"{error.cmd[0]} was not done after {error.timeout:.0f} s"
+            raise EmbeddedError(message, "check the disk and the load of this machine") from error
 
     def _prepare(self, binaries: Binaries, server: Identity) -> None:
         if self.cluster.exists():
@@ -136,20 +162,33 @@ class EmbeddedPostgres:
     def _owner(self) -> int | None:
         return self.cluster.stat().st_uid if self.cluster.exists() else None
 
-    def _adopt(self, running: postmaster.Postmaster, secret: str) -> PostgresAddress:
+    def _adopt(self, pid: int, secret: str) -> PostgresAddress:
         """Take over a postmaster that outlived us; a real login to our cluster is the proof."""
-        self._pid, self._process, self.adopted = running.pid, None, True
-        running = self._await_ready(running.pid)
-        address = PostgresAddress(HOST, running.port, DATABASE, USERNAME, secret)
-        found = _inspect(address, self.log)
+        if self._process is None or self._process.pid != pid:
+            self._process, self.adopted = None, True
+        self._pid = pid
+        address, found = self._log_in(pid, secret)
         if found["fsync"] != "on" or found["full_page_writes"] != "on":
             self._pid = None
             raise EmbeddedError(
                 f"a Postgres with fsync or full_page_writes off is running on {self.cluster}",
-                f"stop it (kill -INT {running.pid}) and remove those lines from postgresql.conf",
+                f"stop it (kill -INT {pid}) and remove those lines from postgresql.conf",
             )
-        logger.info("adopted the embedded Postgres that was still running on port %d", running.port)
+        logger.info("adopted the embedded Postgres that was still running on port %d", address.port)
         return address
+
+    def _log_in(self, pid: int, secret: str) -> tuple[PostgresAddress, dict[str, str]]:
+        """Log in to postmaster `pid` once it lets us; one that is shutting down still calls itself ready."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            address = PostgresAddress(HOST, self._await_ready(pid).port, DATABASE, USERNAME, secret)
+            try:
+                return address, _inspect(address, self.log)
+            except _NotNowError:
+                self._raise_if_ended(pid)
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(postmaster.POLL_S)
 
     def _settle(self, dead: postmaster.Postmaster) -> None:
         """Wait until the backends of a killed postmaster have gone, and take away a pid file that misleads.
@@ -158,7 +197,7 @@ class EmbeddedPostgres:
         postmaster.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        while postmaster.attached(dead.shared_memory_id) > 0:
+        while dead.shared_memory_id is not None and postmaster.attached(dead.shared_memory_id) > 0:
             if time.monotonic() > deadline:
                 raise EmbeddedError(
                     f"processes of a Postgres that has died still use the cluster in {self.cluster}",
@@ -166,7 +205,8 @@ class EmbeddedPostgres:
                     self.log,
                 )
             time.sleep(postmaster.POLL_S)
-        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        if postmaster.exists(dead.pid):
+            (self.cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _launch(self, binaries: Binaries, server: Identity, secret: str) -> PostgresAddress:
         for attempt in range(PORT_ATTEMPTS):
@@ -177,6 +217,9 @@ class EmbeddedPostgres:
                 _inspect(address, self.log)
             except _PortTakenError:
                 continue
+            except _EndedError as error:
+                message = f"Postgres ended while it started (exit status {error.status})"
+                raise EmbeddedError(message, SEE_LOG, self.log) from error
             except BaseException:
                 self._abandon()
                 raise
@@ -216,17 +259,17 @@ class EmbeddedPostgres:
             time.sleep(postmaster.POLL_S)
 
     def _raise_if_ended(self, pid: int) -> None:
-        status = self._process.poll() if self._process is not None else None
-        if self._process is None and not postmaster.serves(pid, self.cluster):
-            status = -1
+        if self._process is None:
+            if not postmaster.serves(pid, self.cluster):
+                raise _EndedError(None)
+            return
+        status = self._process.poll()
         if status is None:
             return
         self._process, self._pid = None, None
         if status == launcher.EXIT_CANNOT:
             raise EmbeddedError("Postgres could not be started under its own user", SEE_LOG, self.log)
-        if _port_was_taken(self.log):
-            raise _PortTakenError
-        raise EmbeddedError(f"Postgres ended while it started (status {status})", SEE_LOG, self.log)
+        raise _PortTakenError if _port_was_taken(self.log) else _EndedError(status)
 
     def _choose_port(self, fresh: bool) -> int:
         """The port of last time if it is free, else the first free one; kept in a file beside the cluster."""
@@ -248,6 +291,8 @@ class EmbeddedPostgres:
         """A start that failed half-way leaves no server behind."""
         if self._pid is not None:
             postmaster.stop(self._pid, self.cluster, postmaster.KILL_GRACE_S)
+            if self._process is not None:
+                self._process.kill()  # it may not have become Postgres yet
             self._reap()
             self._pid = None
 
@@ -271,9 +316,9 @@ def _make_folder(folder: Path) -> None:
 def _inspect(address: PostgresAddress, log: Path) -> dict[str, str]:
     """Log in for real and read the settings that matter."""
 
-    async def read() -> dict[str, str]:
-        import asyncpg  # heavy, and only needed once there is a server
+    import asyncpg  # heavy, and only needed once there is a server
 
+    async def read() -> dict[str, str]:
         connection = await asyncpg.connect(address.url, timeout=CONNECT_TIMEOUT_S, ssl=False)
         try:
             names = ("fsync", "full_page_writes")
@@ -285,7 +330,9 @@ def _inspect(address: PostgresAddress, log: Path) -> dict[str, str]:
     try:
         return loop.run_until_complete(read())
     except Exception as error:
-        raise EmbeddedError(f"cannot log in to the embedded Postgres: {error}", SEE_LOG, log) from error
+        passing = (asyncpg.OperatorInterventionError, asyncpg.PostgresConnectionError, ConnectionError)
+        kind = _NotNowError if isinstance(error, passing) else EmbeddedError
+        raise kind(f"cannot log in to the embedded Postgres: {error}", SEE_LOG, log) from error
     finally:
         loop.close()
 

@@ -18,11 +18,11 @@ KILL_GRACE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """What `postmaster.pid` says; the shared memory id is 0 until the server has got that far."""
+    """What `postmaster.pid` says; the shared memory id comes once the server has got that far."""
 
     pid: int
     port: int
-    shared_memory_id: int
+    shared_memory_id: int | None
     status: str
 
     @property
@@ -41,7 +41,7 @@ def read_pid_file(cluster: Path) -> Postmaster | None:
     lines += [""] * 8
     port = int(lines[3]) if lines[3].strip().isdigit() else 0
     memory = lines[6].split()
-    return Postmaster(pid, port, int(memory[1]) if len(memory) == 2 else 0, lines[7].strip())
+    return Postmaster(pid, port, int(memory[1]) if len(memory) == 2 else None, lines[7].strip())
 
 
 def serves(pid: int, cluster: Path) -> bool:
@@ -54,6 +54,11 @@ def serves(pid: int, cluster: Path) -> bool:
     if state in (b"Z", b"X") or not words[0].endswith(b"postgres") or b"-D" not in words[:-1]:
         return False
     return Path(os.fsdecode(words[words.index(b"-D") + 1])) == cluster
+
+
+def exists(pid: int) -> bool:
+    """Whether any process has that pid."""
+    return Path(f"/proc/{pid}").exists()
 
 
 def attached(shared_memory_id: int) -> int:

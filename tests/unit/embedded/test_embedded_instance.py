@@ -147,6 +147,28 @@ def test_a_killed_server_is_started_again(maker: Maker, data: Path) -> None:
     assert ask(again, "SELECT 1") == 1
 
 
+def test_starting_twice_is_starting_once(maker: Maker, data: Path) -> None:
+    server = maker()
+    address, pid = server.start(), postmaster(data)
+    assert server.start() == address
+    assert (postmaster(data), server.adopted) == (pid, False)
+
+
+def test_a_server_on_its_way_out_is_waited_for(maker: Maker, data: Path) -> None:
+    leaving, server = maker(), maker()
+    leaving.start()
+    old = postmaster(data)
+    os.kill(old, signal.SIGINT)
+    server.start()
+    assert postmaster(data) != old
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "postgres").touch()
+    with pytest.raises(EmbeddedError, match="give another --data"):
+        EmbeddedPostgres(tmp_path).start()
+
+
 def test_where_it_runs_can_be_asked(maker: Maker) -> None:
     server = maker()
     assert server.running() is None
@@ -198,7 +220,7 @@ def test_a_lost_password_is_said(maker: Maker, data: Path) -> None:
 
 
 def test_a_half_made_cluster_is_made_again(tmp_path: Path) -> None:
-    half = tmp_path / "postgres" / "cluster.new"
+    half = tmp_path / "postgres" / "cluster.new.1"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
     server = EmbeddedPostgres(tmp_path)
