@@ -1,0 +1,23 @@
+"""Delivery: from the WAL to Postgres, exactly once, link by link. `Delivery` is the door.
+
+Flushers read their stream in order (reader), lay events out as rows (layouts), flush them as batches
+(preparer, flusher) and keep the books (checkpoint, ledger, outcome, dead_letters).
+"""
+
+from .dead_letters import DeadLetter, DeadLetters, Payload
+from .flusher import Patience
+from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus
+from .supervisor import Delivery
+
+__all__ = [
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "Fate",
+    "LinkConfig",
+    "LinkOutcome",
+    "LinkState",
+    "LinkStatus",
+    "Patience",
+    "Payload",
+]

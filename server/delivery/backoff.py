@@ -1,10 +1,14 @@
-"""Waiting between attempts that may go on for ever: exponential, capped, full jitter. Pure; one instance per link."""
+"""Waiting between attempts that may go on for ever: exponential, capped, full jitter. Pure; one instance per
+link.
+"""
 
 from random import Random
 
 
 class Backoff:
-    """Delays drawn evenly from 0 … min(cap, first × 2ⁿ); `reset` after a success. Full jitter keeps links from marching in step."""
+    """Delays drawn evenly from 0 … min(cap, first × 2ⁿ); `reset` after a success. Full jitter keeps links
+    from marching in step.
+    """
 
     __slots__ = ("_cap_s", "_first_s", "_random", "attempts")
 

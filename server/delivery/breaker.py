@@ -1,4 +1,5 @@
-"""The breaker: events that fail one after the other for one cause are a fault of the destination or of us, not of the events.
+"""The breaker: events that fail one after the other for one cause are a fault of the destination or of us,
+not of the events.
 
 It stops a link from turning its whole stream into dead letters. Pure; one instance per link.
 """
@@ -22,14 +23,18 @@ class Breaker:
         self._run = 0
 
     def tripped_by(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> Refused | None:
-        """The refusal that would make the run too long if this batch (its offsets in order) were settled. Changes nothing."""
+        """The refusal that would make the run too long if this batch (its offsets in order) were settled.
+        Changes nothing.
+        """
         return self._follow(offsets, refused)[0] if refused else None
 
     def settled(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> None:
         """The batch ended like this: the run goes on behind it, or is over."""
         _, self._cause, self._run = self._follow(offsets, refused)
 
-    def _follow(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> tuple[Refused | None, str, int]:
+    def _follow(
+        self, offsets: Iterable[int], refused: Mapping[int, Refused]
+    ) -> tuple[Refused | None, str, int]:
         cause, run = self._cause, self._run
         tripped: Refused | None = None
         for offset in offsets:
@@ -43,5 +48,7 @@ class Breaker:
 
 
 def _cause(refusal: Refused) -> str:
-    """What is alike about refusals: their SQLSTATE, else the first words of the reason; values differ from row to row."""
+    """What is alike about refusals: their SQLSTATE, else the first words of the reason; values differ from
+    row to row.
+    """
     return refusal.sqlstate or refusal.reason.partition(":")[0]

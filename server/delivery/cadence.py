@@ -1,8 +1,10 @@
-"""When a link flushes: at once while a full batch waits, else when the oldest waiting event has waited its interval. Pure.
+"""When a link flushes: at once while a full batch waits, else when the oldest waiting event has waited its
+interval. Pure.
 
-A due time that fires covers everything that was committed by then (`_sweep_to`): the batches of one sweep follow each other
-without waiting. Times are milliseconds of whatever clock the caller passes: monotonic for mode stream, wall for mode batch,
-whose due time the caller keeps in the catalog so that it survives a restart.
+A due time that fires covers everything that was committed by then (`_sweep_to`): the batches of one sweep
+follow each other without waiting. Times are milliseconds of whatever clock the caller passes: monotonic for
+mode stream, wall for mode batch, whose due time the caller keeps in the catalog so that it survives a
+restart.
 """
 
 
@@ -18,10 +20,11 @@ class Cadence:
         self.due_ms = due_ms
 
     def wait_ms(self, after: int, head: int, waiting: int, now_ms: int) -> int | None:
-        """Milliseconds until the next flush of the events in (after, head]: 0 = now, None = not before another commit.
+        """Milliseconds until the next flush of the events in (after, head]: 0 = now, None = not before
+        another commit.
 
-        `waiting` is how many events those are. A due time further off than one interval is the trace of a clock that was
-        set back: it is made anew.
+        `waiting` is how many events those are. A due time further off than one interval is the trace of a
+        clock that was set back: it is made anew.
         """
         if head <= after:
             return None

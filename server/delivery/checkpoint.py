@@ -1,9 +1,11 @@
-"""The catalog record of one link's progress: what the local side knows, to be held against the progress row at the destination.
+"""The catalog record of one link's progress: what the local side knows, to be held against the progress row
+at the destination.
 
-Invariants: `last` is the highest offset of which everything before is delivered, dead-lettered or dropped AND whose outcome is in
-the catalog (they move in one write). `in_doubt` is the batch whose flush may have landed: written before the flush begins, taken
-away by the write that applies its outcome. Counters move in that same write, so applying an outcome twice cannot count twice.
-Encoding: msgpack arrays; a field added later goes to the end with a default.
+Invariants: `last` is the highest offset of which everything before is delivered, dead-lettered or dropped
+AND whose outcome is in the catalog (they move in one write). `in_doubt` is the batch whose flush may have
+landed: written before the flush begins, taken away by the write that applies its outcome. Counters move in
+that same write, so applying an outcome twice cannot count twice. Encoding: msgpack arrays; a field added
+later goes to the end with a default.
 """
 
 from typing import Final
@@ -16,7 +18,7 @@ TABLE: Final = "checkpoints"
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """A batch that was about to be flushed, under the epoch of its checkpoint: the events in (after, last]."""
+    """A batch about to be flushed under the epoch of its checkpoint: the events in (after, last]."""
 
     batch_id: str
     after: int
@@ -26,8 +28,10 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """Progress of one link and generation.
 
-    `generation` is the link's own; `key_generation` that of its progress row, which also grows when this store was found to be
-    older than the destination. `due_ms` is the wall time at which a mode-batch link flushes, None = nothing waits.
+    `generation` is the link's own; `key_generation` that of its progress row, which also grows when this
+    store was found to be older than the destination. `begin` is where a new link starts reading: what is at
+    or before it was never its own. `due_ms` is the wall time at which a mode-batch link flushes, None =
+    nothing waits.
     """
 
     generation: int
@@ -35,6 +39,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     epoch: int = 0
     last: int = 0
     in_doubt: Intent | None = None
+    begin: int = 0
     due_ms: int | None = None
     delivered: int = 0
     dead_letters: int = 0
@@ -45,15 +50,17 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Checkpoint)
 
 
-def load(catalog: TableEnv, link_id: str, generation: int) -> Checkpoint:
-    """The stored checkpoint, or a new one: for a link never seen, and for one made again (another generation)."""
+def load(catalog: TableEnv, link_id: str, generation: int, begin: int) -> Checkpoint:
+    """The stored checkpoint, or a new one: for a link never seen, and for one made again (another
+    generation).
+    """
     data = catalog.get(TABLE, link_id.encode())
     if data is None:
-        return Checkpoint(generation, generation)
+        return Checkpoint(generation, generation, begin=begin)
     stored = _decoder.decode(data)
     if stored.generation == generation:
         return stored
-    return Checkpoint(generation, max(generation, stored.key_generation + 1))
+    return Checkpoint(generation, max(generation, stored.key_generation + 1), begin=begin)
 
 
 def put(link_id: str, checkpoint: Checkpoint) -> Put:

@@ -1,11 +1,12 @@
 """Flattening: nested JSON objects → one dict of column → value, through a tree of cached column names.
 
-Rules (Jitsu's, so that a table made by it can be taken over): every key at every depth becomes snake case; objects are
-joined by `_`; an empty key is `_unnamed`; an empty object and a null give no column; an array is JSON text.
+Rules (Jitsu's, so that a table made by it can be taken over): every key at every depth becomes snake case;
+objects are joined by `_`; an empty key is `_unnamed`; an empty object and a null give no column; an array is
+JSON text.
 
-Invariants: nothing here changes an event; a `Columns` tree never holds more than `columns_max` names (beyond it names are
-computed anew, the owner drops the tree when `Names.full` says so); objects deeper than `DEPTH_MAX` are stored as JSON text.
-Thread: a tree belongs to the thread that uses it (the event loop).
+Invariants: nothing here changes an event; a `Columns` tree never holds more than `columns_max` names (beyond
+it names are computed anew, the owner drops the tree when `Names.full` says so); objects deeper than
+`DEPTH_MAX` are stored as JSON text. Thread: a tree belongs to the thread that uses it (the event loop).
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,16 @@ import msgspec
 from server.warehouse import Value, column_name, snake_case
 
 DEPTH_MAX: Final = 32
-"""Objects nested deeper are not flattened: a name is cut at 63 bytes, so further levels could not be told apart."""
+"""Objects nested deeper are not flattened: a name is cut at 63 bytes, so further levels could not be told
+apart.
+"""
 
 _HINT: Final = "__sql_type"  # a hint about the type of a column is not a column
 _RENAME_DEPTH_MAX: Final = 64
 _SCALARS: Final = frozenset({str, int, float, bool})
-_encode: Final = msgspec.json.Encoder().encode  # takes integers beyond 64 bits and ~1,000 levels; orjson takes neither
+_encode: Final = (
+    msgspec.json.Encoder().encode
+)  # takes integers beyond 64 bits and ~1,000 levels; orjson takes neither
 
 
 class Names:
@@ -40,9 +45,11 @@ class Names:
 
 
 class Columns(dict[str, str | None]):
-    """Key → column name of the keys below one prefix. `None` = not a column: the layout places this key itself.
+    """Key → column name of the keys below one prefix. `None` = not a column: the layout places this key
+    itself.
 
-    `children` holds the tree one level down; a key mapped to `None` there is stored as JSON text instead of flattened.
+    `children` holds the tree one level down; a key mapped to `None` there is stored as JSON text instead of
+    flattened.
     """
 
     __slots__ = ("children", "depth", "names", "prefix")
@@ -89,9 +96,14 @@ def flatten(source: Mapping[str, Any], columns: Columns, row: dict[str, Value]) 
 
 
 def flatten_below(
-    source: Mapping[str, Any], above: Mapping[str, Any], columns: Columns, row: dict[str, Value], above_columns: Columns
+    source: Mapping[str, Any],
+    above: Mapping[str, Any],
+    columns: Columns,
+    row: dict[str, Value],
+    above_columns: Columns,
 ) -> None:
-    """As `flatten`, for a source whose keys `above` overwrites as a whole: an object hidden by a scalar leaves nothing.
+    """As `flatten`, for a source whose keys `above` overwrites as a whole: an object hidden by a scalar
+    leaves nothing.
 
     The caller flattens `above` right after this, so only what that could not overwrite is left out here.
     """
@@ -131,7 +143,7 @@ def put(value: Any, column: str, row: dict[str, Value]) -> None:
 
 
 def _snake_cased(value: Any, depth: int) -> Any:
-    """Array elements with snake-case keys, as columns have; scalars as they are. Deep ends keep their keys."""
+    """Array elements with snake-case keys, as columns have. Deep ends keep their keys."""
     if depth > _RENAME_DEPTH_MAX:
         return value
     if type(value) is list:

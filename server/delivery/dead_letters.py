@@ -1,10 +1,11 @@
-"""Dead letters: events a link could not deliver for good, with the reason, kept until somebody replays or deletes them.
+"""Dead letters: events a link could not deliver for good, with the reason, kept until somebody replays or
+deletes them.
 
-Two tables: the index (link, offset → reason) in the catalog, moved in the same write as the checkpoint; and a copy of the raw
-event with its head in scratch, written before it, because the WAL segment may be trimmed afterwards. Both writes are idempotent:
-a crash between them repeats the first one. Scratch has its own quota: when it is full the write raises StoreFull and delivery of
-that link pauses; nothing is lost.
-Thread: reads are short and may run on the event loop.
+Two tables: the index (link, offset → reason) in the catalog, moved in the same write as the checkpoint; and
+a copy of the raw event with its head in scratch, written before it, because the WAL segment may be trimmed
+afterwards. Both writes are idempotent: a crash between them repeats the first one. Scratch has its own
+quota: when it is full the write raises StoreFull and delivery of that link pauses; nothing is lost. Thread:
+reads are short and may run on the event loop.
 """
 
 from collections.abc import Iterator
@@ -97,14 +98,18 @@ class DeadLetters:
         return None if value is None else _dead_letter(link_id, offset.to_bytes(8, "big"), value)
 
     def payload(self, link_id: str, offset: int) -> Payload | None:
-        """The raw event and its head; None if there is no such dead letter, or the event itself could not be read."""
+        """The raw event and its head; None if there is no such dead letter, or the event itself could not be
+        read.
+        """
         value = self._scratch.get(PAYLOAD_TABLE, _key(link_id, offset))
         return None if value is None else _decode_payload(value)
 
     def drop_reason(self, link_id: str, offset: int) -> str | None:
         """Why the link dropped that event, None if it did not."""
         prefix = _prefix(link_id)
-        below = self._catalog.scan(DROPS_TABLE, prefix=prefix, after=_key(link_id, offset + 1), limit=1, reverse=True)
+        below = self._catalog.scan(
+            DROPS_TABLE, prefix=prefix, after=_key(link_id, offset + 1), limit=1, reverse=True
+        )
         if not below:
             return None
         drop = _decode_drop(below[0][1])

@@ -1,12 +1,13 @@
 """Moves one stream to one destination: the loop of one link.
 
-The order of writes is what makes it exactly once: (1) the intent is durable in the catalog; (2) one Postgres transaction takes rows,
-progress and outcome; (3) the outcome and the new checkpoint are one catalog write; only then comes the next batch. Whatever dies in
-between, the start asks the progress row which of the three happened. One batch is in flight, the next is prepared meanwhile.
+The order of writes is what makes it exactly once: (1) the intent is durable in the catalog; (2) one Postgres
+transaction takes rows, progress and outcome; (3) the outcome and the new checkpoint are one catalog write;
+only then comes the next batch. Whatever dies in between, the start asks the progress row which of the three
+happened. One batch is in flight, the next is prepared meanwhile.
 
-Failures: what names rows (RowsRefused) goes into the outcome of the retried batch, unless the breaker takes it for a fault of the
-destination; Foreign stops the link; everything else is tried again for ever, in order, with a status in words.
-Thread: the event loop.
+Failures: what names rows (RowsRefused) goes into the outcome of the retried batch, unless the breaker takes
+it for a fault of the destination; Foreign stops the link; everything else is tried again for ever, in order,
+with a status in words. Thread: the event loop.
 """
 
 import asyncio
@@ -49,7 +50,9 @@ _log: Final = logging.getLogger("penstock.delivery")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a link waits after a failed attempt: ceilings of the back-off, in seconds. `pause_*` are the breaker's."""
+    """How long a link waits after a failed attempt: ceilings of the back-off, in seconds. `pause_*` are the
+    breaker's.
+    """
 
     retry_first_s: float = 0.5
     retry_cap_s: float = 60.0
@@ -57,7 +60,10 @@ class Patience:
     pause_cap_s: float = 900.0
 
 
-class _Stopped(Exception):
+DEFAULT_PATIENCE: Final = Patience()
+
+
+class _StoppedError(Exception):
     """The link was told to stop while it could not go on."""
 
 
@@ -95,7 +101,9 @@ class Flusher:
 
     @property
     def alarm(self) -> str | None:
-        """What an operator should look at: why the link is paused or stopped, or what was odd when it started."""
+        """What an operator should look at: why the link is paused or stopped, or what was odd when it
+        started.
+        """
         return self._alarm or self._warning
 
     def stop(self) -> None:
@@ -104,7 +112,9 @@ class Flusher:
         self.preparer.stop()
 
     async def run(self) -> None:
-        """Delivers until stopped. Never raises but CancelledError; a link that cannot go on says why in `alarm`."""
+        """Delivers until stopped. Never raises but CancelledError; a link that cannot go on says why in
+        `alarm`.
+        """
         try:
             while True:
                 try:
@@ -113,7 +123,7 @@ class Flusher:
                     return
                 except OutOfStep as error:
                     await self._back_off(error)
-        except _Stopped:
+        except _StoppedError:
             pass
         except Foreign as error:
             self._sound(f"stopped: {error.reason}")
@@ -168,7 +178,9 @@ class Flusher:
                 await self._trip(tripped)
                 refused = dict(batch.refused)
                 continue
-            outcome = Outcome(len(batch.offsets) - len(refused), tuple(refused.values()), tuple(batch.dropped))
+            outcome = Outcome(
+                len(batch.offsets) - len(refused), tuple(refused.values()), tuple(batch.dropped)
+            )
             try:
                 await self._until_done(partial(self._flush, batch, refused, outcome))
                 break
@@ -219,7 +231,9 @@ class Flusher:
         await self._wait(LinkState.BACKING_OFF, self._retry.next_s())
 
     async def _trip(self, example: Refused) -> None:
-        self._sound(f"paused: {ALIKE_MAX} events running are refused alike, the last one for: {example.reason}")
+        self._sound(
+            f"paused: {ALIKE_MAX} events running are refused alike, the last one for: {example.reason}"
+        )
         await self._wait(LinkState.PAUSED, self._pause.next_s())
 
     def _sound(self, words: str) -> None:
@@ -227,13 +241,13 @@ class Flusher:
         _log.error("link %s: %s", self.link.id, words)
 
     async def _wait(self, state: LinkState, seconds: float) -> None:
-        """Raises _Stopped instead of waiting once the link is told to stop."""
+        """Raises _StoppedError instead of waiting once the link is told to stop."""
         before, self.state = self.state, state
         self.next_attempt_ms = self._clock.wall_ms() + round(seconds * 1000)
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-            raise _Stopped
+            raise _StoppedError
         except TimeoutError:
             self.state = before
 

@@ -1,9 +1,9 @@
 """Layouts: an event → rows of tables, by the rules of Jitsu's `segment-single-table`. Pure and hot.
 
-Invariants: an event is never changed; what a key of the event itself says wins over a property of the same name, and the
-event's context wins over both; every column of a row is a legal Postgres name (`server.warehouse` names).
-`JITSU_TABLE_NAME` is honoured as found: `server.ingest.restore` removes it from events of browser keys.
-Thread: an instance keeps a cache of names and belongs to one thread.
+Invariants: an event is never changed; what a key of the event itself says wins over a property of the same
+name, and the event's context wins over both; every column of a row is a legal Postgres name
+(`server.warehouse` names). `JITSU_TABLE_NAME` is honoured as found: `server.ingest.restore` removes it from
+events of browser keys. Thread: an instance keeps a cache of names and belongs to one thread.
 """
 
 from typing import Any, Final
@@ -20,11 +20,15 @@ _TABLE_KEY: Final = "JITSU_TABLE_NAME"
 
 
 class _Plan:
-    """The name trees of one event type: which keys of each part are columns, and which the layout places itself."""
+    """The name trees of one event type: which keys of each part are columns, and which the layout places
+    itself.
+    """
 
     __slots__ = ("context", "properties", "root", "traits")
 
-    def __init__(self, names: Names, root: tuple[str, ...], properties: tuple[str, ...], context: tuple[str, ...]) -> None:
+    def __init__(
+        self, names: Names, root: tuple[str, ...], properties: tuple[str, ...], context: tuple[str, ...]
+    ) -> None:
         self.root = Columns(names, omit=(_TABLE_KEY, "context", "properties", *root))
         self.properties = Columns(names, omit=properties)
         self.context = Columns(names, "context_", context)
@@ -54,7 +58,9 @@ class SegmentSingleTable:
         self._group_traits = Columns(names, "context_group_")
 
     def lay_out(self, offset: int, event: dict[str, Any], rows: list[Row]) -> None:
-        """Appends the row of `event` to `rows`. Raises RecursionError for arrays nested beyond what JSON text can be made of."""
+        """Appends the row of `event` to `rows`. Raises RecursionError for arrays nested beyond what JSON
+        text can be made of.
+        """
         if self._names.full:
             self._reset()
         row: dict[str, Value] = {}
@@ -101,13 +107,19 @@ class SegmentSingleTable:
         _lay_out_context(event, _EMPTY, plan, row)
 
 
-def _lay_out_root(event: dict[str, Any], properties: dict[str, Any], plan: _Plan, row: dict[str, Value]) -> None:
+def _lay_out_root(
+    event: dict[str, Any], properties: dict[str, Any], plan: _Plan, row: dict[str, Value]
+) -> None:
     flatten_below(properties, event, plan.properties, row, plan.root)
     flatten(event, plan.root, row)
 
 
-def _lay_out_context(event: dict[str, Any], traits: dict[str, Any], plan: _Plan, row: dict[str, Value]) -> None:
-    """`context` with its traits overlaid by `traits`, and the group it names: its own, else that of the traits."""
+def _lay_out_context(
+    event: dict[str, Any], traits: dict[str, Any], plan: _Plan, row: dict[str, Value]
+) -> None:
+    """`context` with its traits overlaid by `traits`, and the group it names: its own, else that of the
+    traits.
+    """
     context = event.get("context")
     if type(context) is not dict:
         put(context, "context", row)

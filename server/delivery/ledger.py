@@ -1,9 +1,10 @@
 """The books of one link: its checkpoint in memory and in the catalog, and the applying of outcomes.
 
-Invariants: the catalog is written before the step that relies on it goes on; an outcome, its counters and the new checkpoint are
-one write; applying it again writes the same bytes. Events of dead letters are read from the WAL again (it is kept up to the
-checkpoint), so that an outcome found after a crash is applied by the same code as one just made.
-Thread: the event loop. Raises StorageError of whatever store part could not be written; nothing is changed in memory then.
+Invariants: the catalog is written before the step that relies on it goes on; an outcome, its counters and
+the new checkpoint are one write; applying it again writes the same bytes. Events of dead letters are read
+from the WAL again (it is kept up to the checkpoint), so that an outcome found after a crash is applied by
+the same code as one just made. Thread: the event loop. Raises StorageError of whatever store part could not
+be written; nothing is changed in memory then.
 """
 
 import asyncio
@@ -12,16 +13,17 @@ from typing import Final
 from msgspec.structs import replace
 
 from server.clock import SystemClock
-from storage import Put, Store
+from storage import Position, Put, Store
 
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint, Intent
 from .dead_letters import Payload, drop_put, index_put, payload_put
 from .links import LinkConfig
-from .outcome import Outcome
+from .outcome import Dropped, Outcome
 
 _PAYLOADS_PER_WRITE: Final = 64
-_EVENT_BYTES_MAX: Final = 1
+_LEAP_MIN: Final = 1_000_000
+"""Offsets leap by the microseconds between two sessions of the store: a hole as wide as this spans a leap."""
 
 
 class Ledger:
@@ -32,7 +34,9 @@ class Ledger:
         self._link = link
         self._clock = clock
         self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
-        self.checkpoint: Checkpoint = checkpoints.load(store.catalog, link.id, link.generation)
+        self.checkpoint: Checkpoint = checkpoints.load(
+            store.catalog, link.id, link.generation, _oldest_retained(store, link.stream_id)
+        )
 
     async def begin(self, intent: Intent) -> None:
         """The batch may land from now on."""
@@ -40,7 +44,9 @@ class Ledger:
             await self._write(replace(self.checkpoint, in_doubt=intent))
 
     async def settle(self, last: int, outcome: Outcome, due_ms: int | None) -> None:
-        """The batch up to `last` landed with `outcome`: dead letters and drops are booked, the checkpoint moves."""
+        """The batch up to `last` landed with `outcome`: dead letters and drops are booked, the checkpoint
+        moves.
+        """
         await self._copy_payloads(outcome)
         link_id = self._link.id
         now_ms = self._clock.wall_ms()
@@ -55,12 +61,14 @@ class Ledger:
                 due_ms=due_ms,
                 delivered=before.delivered + outcome.delivered,
                 dead_letters=before.dead_letters + len(outcome.refused),
-                dropped=before.dropped + sum(dropped.last - dropped.first + 1 for dropped in outcome.dropped),
+                dropped=before.dropped + sum(map(_events_at_most, outcome.dropped)),
             )
             await self._write(after, puts)
 
     async def resume(self, epoch: int, key_generation: int, last: int) -> None:
-        """This process holds the link now, under `epoch`; delivery goes on behind `last`, nothing is in doubt."""
+        """This process holds the link now, under `epoch`; delivery goes on behind `last`, nothing is in
+        doubt.
+        """
         async with self._changing:
             before = self.checkpoint
             await self._write(
@@ -78,7 +86,9 @@ class Ledger:
         self.checkpoint = after
 
     async def _copy_payloads(self, outcome: Outcome) -> None:
-        """Copies the events of the dead letters to scratch, a few at a time: one write must not hold thousands of events."""
+        """Copies the events of the dead letters to scratch, a few at a time: one write must not hold
+        thousands of events.
+        """
         for at in range(0, len(outcome.refused), _PAYLOADS_PER_WRITE):
             offsets = [refused.offset for refused in outcome.refused[at : at + _PAYLOADS_PER_WRITE]]
             payloads = await asyncio.to_thread(self._payloads, offsets)
@@ -86,11 +96,24 @@ class Ledger:
                 await self._store.scratch.write(payloads)
 
     def _payloads(self, offsets: list[int]) -> list[Put]:
-        """In a thread. An event that became unreadable since has no payload; its dead letter stays without one."""
-        puts = []
-        for offset in offsets:
-            chunk = self._store.wal.read(self._link.stream_id, offset - 1, _EVENT_BYTES_MAX, 1)
-            for group in chunk.groups:
-                if group.first_offset == offset:
-                    puts.append(payload_put(self._link.id, offset, Payload(group.head, group.items[0])))
-        return puts
+        """In a thread. An event that became unreadable since has no payload; its dead letter stays without
+        one.
+        """
+        events = [self._store.wal.get(Position(self._link.stream_id, offset)) for offset in offsets]
+        return [
+            payload_put(self._link.id, event.offset, Payload(event.head, event.item))
+            for event in events
+            if event is not None
+        ]
+
+
+def _oldest_retained(store: Store, stream_id: str) -> int:
+    """The offset behind which a new link begins."""
+    first = store.wal.first(stream_id)
+    return store.wal.head(stream_id) if first is None else first - 1
+
+
+def _events_at_most(dropped: Dropped) -> int:
+    """How many events a dropped range may have held; 1 where its width says nothing."""
+    width = dropped.last - dropped.first + 1
+    return width if width < _LEAP_MIN else 1

@@ -1,4 +1,6 @@
-"""What delivery is told about a link, and what it says about one. Plain values; the composition makes them from the catalog."""
+"""What delivery is told about a link, and what it says about one. Plain values; the composition makes them
+from the catalog.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +9,9 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
-    """One enabled link, stream → Postgres destination. `generation` grows when a link is made again under its old id."""
+    """One enabled link, stream → Postgres destination. `generation` grows when a link is made again under
+    its old id.
+    """
 
     id: str
     stream_id: str
@@ -40,7 +44,9 @@ class LinkState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link as seen from outside. Times are wall milliseconds; lags are those of what is not delivered yet."""
+    """One link as seen from outside. Times are wall milliseconds; lags are those of what is not delivered
+    yet.
+    """
 
     link_id: str
     stream_id: str

@@ -1,8 +1,9 @@
-"""What became of the events of one batch: the bytes that travel in the batch's own transaction and come back at recovery.
+"""What became of the events of one batch: the bytes that travel in the batch's own transaction and come back
+at recovery.
 
-An outcome names every offset of the batch that did not land as rows, so an event is landed or dead-lettered or dropped, never
-two of these and never none. Encoding: msgpack arrays; a field added later goes to the end with a default, so an older row
-stays readable.
+An outcome names every offset of the batch that did not land as rows, so an event is landed or dead-lettered
+or dropped, never two of these and never none. Encoding: msgpack arrays; a field added later goes to the end
+with a default, so an older row stays readable.
 """
 
 from typing import Final
@@ -11,7 +12,9 @@ import msgspec
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):
-    """An event the destination, or its own decoding, refuses for good: it becomes a dead letter. `sqlstate` "" = not Postgres."""
+    """An event the destination, or its own decoding, refuses for good: it becomes a dead letter. `sqlstate`
+    "" = not Postgres.
+    """
 
     offset: int
     reason: str

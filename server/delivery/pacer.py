@@ -1,4 +1,5 @@
-"""Sharing the event loop: CPU work of delivery goes in short slices, and gives way the more the loop is wanted elsewhere.
+"""Sharing the event loop: CPU work of delivery goes in short slices, and gives way the more the loop is
+wanted elsewhere.
 
 Thread: the event loop. One pacer serves every flusher of the process.
 """
@@ -21,9 +22,11 @@ def no_pressure() -> float:
 
 
 class Pacer:
-    """`pressure()` says how much the loop is wanted by others: 0.0 = idle … 1.0 = ingest latency is at its limit.
+    """`pressure()` says how much the loop is wanted by others: 0.0 = idle … 1.0 = ingest latency is at its
+    limit.
 
-    Between `begin` and `end` the caller has the turn: however many links are busy, the loop runs one slice per round.
+    Between `begin` and `end` the caller has the turn: however many links are busy, the loop runs one slice
+    per round.
     """
 
     def __init__(self, pressure: Callable[[], float]) -> None:
@@ -42,7 +45,9 @@ class Pacer:
         return time.perf_counter() >= self._slice_ends_s
 
     async def breathe(self) -> None:
-        """Lets everything that waits for the loop run, longer under pressure, gives the turn on and waits for the next."""
+        """Lets everything that waits for the loop run, longer under pressure, gives the turn on and waits
+        for the next.
+        """
         yielded_s = time.perf_counter()
         await asyncio.sleep(0)
         others_s = time.perf_counter() - yielded_s

@@ -1,8 +1,9 @@
-"""Makes the batches of one link: waits until a flush is due, reads on from an offset, lays events out as rows.
+"""Makes the batches of one link: waits until a flush is due, reads on from an offset, lays events out as
+rows.
 
-Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, or in a dropped range. An event that
-cannot be laid out is refused, never raised. CPU runs in slices under the pacer.
-Thread: the event loop. Works one batch ahead of the flusher, so two batches at most are in memory.
+Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, or in a dropped
+range. An event that cannot be laid out is refused, never raised. CPU runs in slices under the pacer. Thread:
+the event loop. Works one batch ahead of the flusher, so two batches at most are in memory.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 from server.clock import SystemClock
 from server.warehouse import Row
+from storage import Wal
 
 from .cadence import Cadence
 from .layouts import SegmentSingleTable
@@ -23,7 +25,7 @@ from .reader import Events, StreamReader
 
 _CLOCK_EVERY: Final = 16
 _RECHECK_S_MAX: Final = 60.0
-"""The wall clock may be set while a mode-batch link waits for its due time: look again at least this often."""
+"""The wall clock may be set while a mode-batch link waits for its due time: look again this often."""
 
 
 @dataclass(slots=True)
@@ -42,67 +44,85 @@ class Prepared:
 
 
 class Preparer:
-    """One per link. `head` is the last durable offset of the stream when the link starts."""
+    """One per link. `head` is the last durable offset of the stream, `waiting_since_ms` when the oldest event
+    that is in no batch was noticed.
+    """
 
     def __init__(
-        self, link: LinkConfig, reader: StreamReader, ledger: Ledger, pacer: Pacer, clock: SystemClock, head: int
+        self,
+        link: LinkConfig,
+        wal: Wal,
+        reader: StreamReader,
+        ledger: Ledger,
+        pacer: Pacer,
+        clock: SystemClock,
     ) -> None:
         self._link = link
+        self._wal = wal
         self._reader = reader
         self._ledger = ledger
         self._pacer = pacer
         self._clock = clock
         self._layout = SegmentSingleTable(link.table_name)
-        self._cadence = self._new_cadence(head)
-        self._dense_from = head  # offsets leap at a start, so distances count events only behind this one
+        self.head = wal.head(link.stream_id)
+        self.waiting_since_ms: int | None = clock.wall_ms()
+        self._cadence = self._new_cadence()
         self._barren = 0  # a head that was reached without finding an event: the WAL was trimmed up to it
         self._wake_at = 0
         self._news = asyncio.Event()
         self._stopping = False
-        self.head = head
 
-    def _new_cadence(self, head: int) -> Cadence:
+    def _new_cadence(self) -> Cadence:
         link = self._link
         if link.mode == "batch":
             due_ms = self._ledger.checkpoint.due_ms
             return Cadence(link.frequency_minutes * 60_000, link.batch_events_max, due_ms)
         cadence = Cadence(round(link.flush_interval_s * 1000), link.batch_events_max)
-        cadence.sweep(head)
+        cadence.sweep(self.head)
         return cadence
 
     @property
     def due_ms(self) -> int | None:
-        """The due time to keep in the catalog; None for mode stream, whose interval starts anew with the process."""
+        """The due time to keep in the catalog; None for mode stream, whose interval starts anew with the
+        process.
+        """
         return self._cadence.due_ms if self._link.mode == "batch" else None
 
     def committed(self, head: int) -> None:
         """Events up to `head` are durable now."""
         self.head = head
+        if self.waiting_since_ms is None:
+            self.waiting_since_ms = self._clock.wall_ms()
         if head >= self._wake_at:
             self._news.set()
 
     def stop(self) -> None:
-        """Mode stream: what is committed is still prepared, at once. Mode batch: its due time outlives the process."""
+        """Mode stream: what is committed is still prepared, at once. Mode batch: its due time outlives the
+        process.
+        """
         self._stopping = True
         if self._link.mode == "stream":
             self._cadence.sweep(self.head)
         self._news.set()
 
     async def next(self, after: int) -> Prepared | None:
-        """The next batch behind `after`, when it is due; None when the link is stopping and has nothing left to flush.
+        """The next batch behind `after`, when it is due; None when the link is stopping and has nothing left
+        to flush.
 
         Raises StorageError if the WAL cannot be read or the due time not be kept.
         """
         while await self._due(after):
-            batch = Prepared(uuid4().hex, after, after)
+            begin = max(after, self._ledger.checkpoint.begin)
+            batch = Prepared(uuid4().hex, after, begin)
             head = self.head
             while batch.last < head and not self._full(batch):
                 events = await self._reader.read(batch.last)
                 if events.last <= batch.last:
                     break
                 await self._lay_out(events, batch)
-            if batch.last > after:
+            if batch.last > begin:
                 self._cadence.taken(batch.last)
+                self.waiting_since_ms = None if batch.last >= self.head else self._clock.wall_ms()
                 return batch
             self._barren = head
         return None
@@ -111,14 +131,14 @@ class Preparer:
         """Waits until a flush is due. False = the link is stopping and nothing is due."""
         while True:
             head = self.head if self.head > self._barren else 0
-            waiting = head - max(after, self._dense_from)
+            waiting = self._wal.backlog(self._link.stream_id, after).events
             wait_ms = self._cadence.wait_ms(after, head, waiting, self._now_ms())
             if wait_ms == 0:
                 return True
             if self._stopping:
                 return False
             self._news.clear()
-            self._wake_at = head + 1 if wait_ms is None else max(after, self._dense_from) + self._link.batch_events_max
+            self._wake_at = head + (1 if wait_ms is None else self._link.batch_events_max - waiting)
             if self.due_ms is not None:
                 await self._ledger.set_due(self.due_ms)
             try:

@@ -1,8 +1,9 @@
 """Reads one stream of the WAL for every link of that stream: a block is read and decoded once, and shared.
 
-Invariants: events come in offset order; what cannot be decoded is named with a reason, never raised (a poisoned item must not stop
-the stream); a hole of the WAL is passed on as a dropped range. Decoded chunks are shared: nobody may change an event.
-Thread: the event loop; the WAL itself is read in a worker thread, decoding runs in slices of the loop's time.
+Invariants: events come in offset order; what cannot be decoded is named with a reason, never raised (a
+poisoned item must not stop the stream); a hole of the WAL is passed on as a dropped range. Decoded chunks
+are shared: nobody may change an event. Thread: the event loop; the WAL itself is read in a worker thread,
+decoding runs in slices of the loop's time.
 """
 
 import asyncio
@@ -21,14 +22,17 @@ from .pacer import Pacer
 CHUNK_EVENTS_MAX: Final = 1_000
 CHUNK_BYTES_MAX: Final = 1024 * 1024
 CHUNKS_KEPT: Final = 4
-"""Decoded chunks kept for links that follow close behind: about 5 MB each at the most, as an event of 700 bytes makes 4 KB of objects."""
+"""Decoded chunks kept for links that follow close behind: about 5 MB each at the most, as an event of 700
+bytes makes 4 KB of objects.
+"""
 
 _CLOCK_EVERY: Final = 16
 
 
 @dataclass(slots=True)
 class Events:
-    """What (after, last] of the stream holds: parallel lists, one entry per event; a value is None if it is among `refused`.
+    """What (after, last] of the stream holds: parallel lists, one entry per event; a value is None if it is
+    among `refused`.
 
     `sizes` are raw bytes; `committed_ms` is when the first event became durable, None without events.
     """
@@ -58,7 +62,8 @@ class StreamReader:
         self._reading = asyncio.Lock()
 
     async def read(self, after: int) -> Events:
-        """The events from some offset ≤ `after` on to some offset > `after`, or nothing (`last` ≤ `after`) at the end.
+        """The events from some offset ≤ `after` on to some offset > `after`, or nothing (`last` ≤ `after`)
+        at the end.
 
         Raises StorageError when the WAL cannot be read at all.
         """
@@ -66,7 +71,9 @@ class StreamReader:
             for events in self._kept:
                 if events.after <= after < events.last:
                     return events
-            chunk = await asyncio.to_thread(self._wal.read, self._stream_id, after, CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX)
+            chunk = await asyncio.to_thread(
+                self._wal.read, self._stream_id, after, CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
+            )
             events = await self._decode(after, chunk)
             if events.last > after:
                 self._kept.append(events)
@@ -92,7 +99,9 @@ class StreamReader:
             try:
                 value: dict[str, Any] | None = restore(item)
             except Exception as error:
-                events.refused[offset] = Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}")
+                events.refused[offset] = Refused(
+                    offset, f"cannot be decoded: {type(error).__name__}: {error}"
+                )
                 value = None
             events.offsets.append(offset)
             events.sizes.append(len(item))
@@ -108,7 +117,7 @@ def _restorer(head: bytes) -> Callable[[bytes], dict[str, Any]]:
     except Exception as error:
         reason = f"the head of its request: {error}"
 
-    def refuse(item: bytes) -> dict[str, Any]:
+    def refuse(_item: bytes) -> dict[str, Any]:
         raise ValueError(reason)
 
     return refuse

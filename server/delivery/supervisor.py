@@ -1,25 +1,49 @@
-"""Delivery as a whole: one flusher per enabled link, one `Destination` per destination, one reader per stream.
+"""Delivery as a whole: one flusher per enabled link, one `Destination` per destination, one reader per
+stream.
 
-Invariants: a destination is opened by whoever needs it first and closed last; a failing link touches nothing of another one. What is
-asked per request (`backlog_exceeded`) is answered from numbers kept up to date by commits, without a read.
-Thread: the event loop.
+Invariants: a destination is opened by whoever needs it first and closed last; a failing link touches nothing
+of another one. What is asked per request (`backlog_exceeded`) is answered from numbers kept up to date by
+commits, without a read. Thread: the event loop.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from typing import Final
 
 from server.clock import SystemClock
 from server.warehouse import Destination, PostgresConfig
-from storage import Store
+from storage import Store, Wal
 
 from .dead_letters import DeadLetters
-from .flusher import Flusher, Patience
+from .flusher import DEFAULT_PATIENCE, Flusher, Patience
 from .ledger import Ledger
 from .links import Fate, LinkConfig, LinkOutcome, LinkStatus
 from .pacer import Pacer, no_pressure
 from .preparer import Preparer
 from .reader import StreamReader
+
+_QUOTA_EVERY_S: Final = 0.1
+
+
+class _Quota:
+    """Whether a link of one stream is too far behind; asked per request, measured ten times a second at most."""
+
+    def __init__(self, wal: Wal, links: list[Flusher]) -> None:
+        self.links = links
+        self._wal = wal
+        self._next_s = 0.0
+        self._exceeded = False
+
+    def exceeded(self, now_s: float) -> bool:
+        if now_s >= self._next_s:
+            self._next_s = now_s + _QUOTA_EVERY_S
+            self._exceeded = any(map(self._too_far, self.links))
+        return self._exceeded
+
+    def _too_far(self, flusher: Flusher) -> bool:
+        backlog = self._wal.backlog(flusher.link.stream_id, flusher.ledger.checkpoint.last)
+        return backlog.size_bytes > flusher.link.backlog_bytes_max
 
 
 class Delivery:
@@ -33,7 +57,7 @@ class Delivery:
         clock: SystemClock,
         *,
         pressure: Callable[[], float] = no_pressure,
-        patience: Patience = Patience(),
+        patience: Patience = DEFAULT_PATIENCE,
         connections_max: int = 4,
         random: Random | None = None,
     ) -> None:
@@ -44,23 +68,33 @@ class Delivery:
         self._random = random or Random()
         self._pacer = Pacer(pressure)
         self._destinations = {
-            id_: Destination(destinations[id_], connections_max) for id_ in {link.destination_id for link in links}
+            id_: Destination(destinations[id_], connections_max)
+            for id_ in {link.destination_id for link in links}
         }
-        self._readers = {id_: StreamReader(store.wal, id_, self._pacer) for id_ in {link.stream_id for link in links}}
+        self._readers = {
+            id_: StreamReader(store.wal, id_, self._pacer) for id_ in {link.stream_id for link in links}
+        }
         self._flushers: dict[str, Flusher] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._quotas: dict[str, _Quota] = {}
+        self._stopped = False
         self.dead_letters = DeadLetters(store)
 
     def start(self) -> None:
         """Loads every checkpoint and starts the flushers. Returns before any destination was reached."""
         self._flushers = {link.id: self._flusher(link) for link in self._links}
+        self._quotas = {id_: quota for id_ in self._readers if (quota := self._quota(id_)).links}
         self._store.wal.subscribe(self._committed)
         self._tasks = [
-            asyncio.create_task(flusher.run(), name=f"link {link_id}") for link_id, flusher in self._flushers.items()
+            asyncio.create_task(flusher.run(), name=f"link {link_id}")
+            for link_id, flusher in self._flushers.items()
         ]
 
     async def stop(self, timeout_s: float) -> None:
-        """Flushes what is due and can be flushed within the bound, then lets go; what did not make it stays in the WAL."""
+        """Flushes what is due and can be flushed within the bound, then lets go; what did not make it stays
+        in the WAL.
+        """
+        self._stopped = True
         for flusher in self._flushers.values():
             flusher.stop()
         if self._tasks:
@@ -75,7 +109,9 @@ class Delivery:
         return [self._status(flusher) for flusher in self._flushers.values()]
 
     def keep_after(self) -> dict[str, int]:
-        """Stream → the offset up to which every enabled link is done, for `Wal.trim`. Only streams that have links."""
+        """Stream → the offset up to which every enabled link is done, for `Wal.trim`. Only streams that have
+        links.
+        """
         kept: dict[str, int] = {}
         for flusher in self._flushers.values():
             stream_id, last = flusher.link.stream_id, flusher.ledger.checkpoint.last
@@ -87,23 +123,37 @@ class Delivery:
         return [self._fate(f, offset) for f in self._flushers.values() if f.link.stream_id == stream_id]
 
     def backlog_exceeded(self, stream_id: str) -> bool:
-        """Whether a link of the stream is further behind than its quota: the stream takes nothing until it caught up."""
-        return any(
-            f.link.backlog_bytes_max and self._lag_bytes(f) > f.link.backlog_bytes_max
-            for f in self._flushers.values()
-            if f.link.stream_id == stream_id
-        )
+        """Whether a link of the stream is further behind than its quota: the stream takes nothing until it
+        caught up.
+        """
+        quota = self._quotas.get(stream_id)
+        return quota is not None and quota.exceeded(self._clock.monotonic_s())
 
     def _flusher(self, link: LinkConfig) -> Flusher:
         ledger = Ledger(self._store, link, self._clock)
-        head = self._store.wal.head(link.stream_id)
-        preparer = Preparer(link, self._readers[link.stream_id], ledger, self._pacer, self._clock, head)
+        reader = self._readers[link.stream_id]
+        preparer = Preparer(link, self._store.wal, reader, ledger, self._pacer, self._clock)
         destination = self._destinations[link.destination_id]
         return Flusher(
-            link, self._store.store_id, destination, preparer, ledger, self._clock, self._patience, self._random
+            link,
+            self._store.store_id,
+            destination,
+            preparer,
+            ledger,
+            self._clock,
+            self._patience,
+            self._random,
         )
 
+    def _quota(self, stream_id: str) -> "_Quota":
+        bounded = [
+            f for f in self._flushers.values() if f.link.stream_id == stream_id and f.link.backlog_bytes_max
+        ]
+        return _Quota(self._store.wal, bounded)
+
     def _committed(self, heads: Mapping[str, int]) -> None:
+        if self._stopped:
+            return  # the WAL goes on, for the delivery that was started in place of this one
         for flusher in self._flushers.values():
             head = heads.get(flusher.link.stream_id)
             if head is not None:
@@ -123,6 +173,7 @@ class Delivery:
 
     def _status(self, flusher: Flusher) -> LinkStatus:
         link, checkpoint = flusher.link, flusher.ledger.checkpoint
+        backlog = self._store.wal.backlog(link.stream_id, checkpoint.last)
         return LinkStatus(
             link_id=link.id,
             stream_id=link.stream_id,
@@ -132,10 +183,15 @@ class Delivery:
             last_error=flusher.last_error,
             next_attempt_ms=flusher.next_attempt_ms,
             checkpoint=checkpoint.last,
-            lag_events=self._lag_events(flusher),
-            lag_bytes=self._lag_bytes(flusher),
-            lag_s=self._lag_s(flusher),
+            lag_events=backlog.events,
+            lag_bytes=backlog.size_bytes,
+            lag_s=self._lag_s(flusher) if backlog.events else 0.0,
             delivered=checkpoint.delivered,
             dead_letters=checkpoint.dead_letters,
             dropped=checkpoint.dropped,
         )
+
+    def _lag_s(self, flusher: Flusher) -> float:
+        """Age of the oldest event not delivered: of the batch in flight, else of what waits for one."""
+        since_ms = flusher.oldest_ms or flusher.preparer.waiting_since_ms
+        return 0.0 if since_ms is None else max(0.0, (self._clock.wall_ms() - since_ms) / 1000)

@@ -7,8 +7,8 @@ Faults it can make, per direction where that matters:
 - stall: bytes are taken but not forwarded, until `resume`;
 - delay: every chunk is forwarded after a fixed time.
 
-Faults that trigger on traffic fire once, are set before the traffic starts, and `fired` is set when they do, so a test waits for
-an event and never for a time. Everything else passes through unchanged, TLS included.
+Faults that trigger on traffic fire once, are set before the traffic starts, and `fired` is set when they do,
+so a test waits for an event and never for a time. Everything else passes through unchanged, TLS included.
 """
 
 import asyncio
@@ -71,7 +71,9 @@ class _Pipe:
 
 
 class FaultProxy:
-    """`async with FaultProxy(host, port) as proxy:` listens on 127.0.0.1:`proxy.port` and forwards to host:port."""
+    """`async with FaultProxy(host, port) as proxy:` listens on 127.0.0.1:`proxy.port` and forwards to
+    host:port.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)

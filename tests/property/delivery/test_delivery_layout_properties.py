@@ -9,17 +9,39 @@ from hypothesis import strategies as st
 from server.delivery.layouts import SegmentSingleTable
 from server.warehouse import Row
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
 KEYS = st.text(max_size=80) | st.sampled_from(
-    ["traits", "context", "properties", "groupId", "group", "type", "userId", "user_id", "clientIds", "ga4", "sessionIds", "headers"]
+    [
+        "traits",
+        "context",
+        "properties",
+        "groupId",
+        "group",
+        "type",
+        "userId",
+        "user_id",
+        "clientIds",
+        "ga4",
+        "sessionIds",
+        "headers",
+    ]
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
 )
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
 EVENTS = st.fixed_dictionaries(
     {"type": st.sampled_from(["track", "identify", "group", "page", "screen", "alias"]) | VALUES},
-    optional={"context": OBJECTS | VALUES, "properties": OBJECTS | VALUES, "traits": OBJECTS | VALUES, "JITSU_TABLE_NAME": VALUES},
+    optional={
+        "context": OBJECTS | VALUES,
+        "properties": OBJECTS | VALUES,
+        "traits": OBJECTS | VALUES,
+        "JITSU_TABLE_NAME": VALUES,
+    },
 ).flatmap(lambda event: OBJECTS.map(lambda extra: extra | event))
 
 LAYOUT = SegmentSingleTable("events")

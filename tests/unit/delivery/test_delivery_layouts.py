@@ -65,7 +65,12 @@ PAGE = {"type": "page"}
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     # name, the event without its frame, the frame, the columns besides those of the frame
-    ("identify: traits go below context", {"traits": {"email": "x"}}, IDENTIFY, {"context_traits_email": "x"}),
+    (
+        "identify: traits go below context",
+        {"traits": {"email": "x"}},
+        IDENTIFY,
+        {"context_traits_email": "x"},
+    ),
     (
         "identify: the event's traits win over the context's",
         {"traits": {"a": 2, "b": 3}, "context": {"traits": {"a": 1, "c": 4}}},
@@ -104,7 +109,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         GROUP,
         {"context_group_name": "n", "context_group_id": "g", "context_traits_a": 1},
     ),
-    ("group: groupId of the properties stays", {"properties": {"groupId": "p"}}, GROUP, {"group_id": "p", "context_group_id": "g"}),
+    (
+        "group: groupId of the properties stays",
+        {"properties": {"groupId": "p"}},
+        GROUP,
+        {"group_id": "p", "context_group_id": "g"},
+    ),
     (
         "track: traits of the properties go below context and win",
         {"properties": {"traits": {"a": 2}}, "context": {"traits": {"a": 1, "b": 1}}},
@@ -124,15 +134,50 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         PAGE,
         {"traits_a": 2, "url": "u", "context_traits_a": 1},
     ),
-    ("screen and alias are as page", {"previousId": "p", "properties": {"x": 1}}, {"type": "alias"}, {"previous_id": "p", "x": 1}),
-    ("a property named like a field of the event loses", {"properties": {"message_id": "x"}, "messageId": "m"}, TRACK, {"message_id": "m"}),
-    ("so does an object", {"properties": {"timestamp": {"a": 1}}, "timestamp": "t"}, TRACK, {"timestamp": "t"}),
+    (
+        "screen and alias are as page",
+        {"previousId": "p", "properties": {"x": 1}},
+        {"type": "alias"},
+        {"previous_id": "p", "x": 1},
+    ),
+    (
+        "a property named like a field of the event loses",
+        {"properties": {"message_id": "x"}, "messageId": "m"},
+        TRACK,
+        {"message_id": "m"},
+    ),
+    (
+        "so does an object",
+        {"properties": {"timestamp": {"a": 1}}, "timestamp": "t"},
+        TRACK,
+        {"timestamp": "t"},
+    ),
     ("so does one below a null", {"properties": {"user_id": "x"}, "userId": None}, TRACK, {}),
-    ("so does one below an object", {"properties": {"channel": "x"}, "channel": {"a": 1}}, TRACK, {"channel_a": 1}),
-    ("a property cannot play the server's context", {"properties": {"context_ip": "x"}, "context": {"ip": "i"}}, TRACK, {"context_ip": "i"}),
+    (
+        "so does one below an object",
+        {"properties": {"channel": "x"}, "channel": {"a": 1}},
+        TRACK,
+        {"channel_a": 1},
+    ),
+    (
+        "a property cannot play the server's context",
+        {"properties": {"context_ip": "x"}, "context": {"ip": "i"}},
+        TRACK,
+        {"context_ip": "i"},
+    ),
     ("type cannot be overwritten", {"properties": {"type": "x"}}, TRACK, {}),
-    ("null and empty objects give no column", {"properties": {"a": None, "b": {}, "c": {"d": {}}}}, TRACK, {}),
-    ("null properties, context and traits are absent", {"properties": None, "context": None, "traits": None}, IDENTIFY, {}),
+    (
+        "null and empty objects give no column",
+        {"properties": {"a": None, "b": {}, "c": {"d": {}}}},
+        TRACK,
+        {},
+    ),
+    (
+        "null properties, context and traits are absent",
+        {"properties": None, "context": None, "traits": None},
+        IDENTIFY,
+        {},
+    ),
     ("an empty key", {"properties": {"": 1, "a": {"": 2}}}, TRACK, {"_unnamed": 1, "a__unnamed": 2}),
     ("an empty array is one", {"properties": {"a": []}}, TRACK, {"a": "[]"}),
     (
@@ -143,7 +188,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "session ids and headers are JSON text with their own keys",
-        {"context": {"clientIds": {"ga4": {"clientId": "c", "sessionIds": {"G-A": "1"}}}, "headers": {"X-A": "b"}}},
+        {
+            "context": {
+                "clientIds": {"ga4": {"clientId": "c", "sessionIds": {"G-A": "1"}}},
+                "headers": {"X-A": "b"},
+            }
+        },
         PAGE,
         {
             "context_client_ids_ga4_client_id": "c",
@@ -151,20 +201,42 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
             "context_headers": '{"X-A":"b"}',
         },
     ),
-    ("scalars keep their type", {"properties": {"a": True, "b": 1.0, "c": 2**70, "d": ""}}, TRACK, {"a": True, "b": 1.0, "c": 2**70, "d": ""}),
-    ("integers beyond 64 bits keep their digits in arrays", {"properties": {"a": [2**70]}}, TRACK, {"a": f"[{2**70}]"}),
+    (
+        "scalars keep their type",
+        {"properties": {"a": True, "b": 1.0, "c": 2**70, "d": ""}},
+        TRACK,
+        {"a": True, "b": 1.0, "c": 2**70, "d": ""},
+    ),
+    (
+        "integers beyond 64 bits keep their digits in arrays",
+        {"properties": {"a": [2**70]}},
+        TRACK,
+        {"a": f"[{2**70}]"},
+    ),
     (
         "names",
         {"properties": {"userID": 1, "page1Url": 2, "User_Name": 3, "HTTP": 4, "two words": 5, "a.b": 6}},
         TRACK,
         {"user_i_d": 1, "page1url": 2, "user_name": 3, "h_t_t_p": 4, "two_words": 5, "a_b": 6},
     ),
-    ("hints are no columns", {"__sql_type_x": "json", "properties": {"__sql_type_a": "text", "a": 1}}, TRACK, {"a": 1}),
-    ("what should be an object but is not is kept", {"properties": "p", "context": 1, "traits": [1]}, IDENTIFY, {"properties": "p", "context": 1, "traits": "[1]"}),
+    (
+        "hints are no columns",
+        {"__sql_type_x": "json", "properties": {"__sql_type_a": "text", "a": 1}},
+        TRACK,
+        {"a": 1},
+    ),
+    (
+        "what should be an object but is not is kept",
+        {"properties": "p", "context": 1, "traits": [1]},
+        IDENTIFY,
+        {"properties": "p", "context": 1, "traits": "[1]"},
+    ),
 ]
 
 
-@pytest.mark.parametrize(("body", "frame", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("body", "frame", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_rules(body: dict[str, Any], frame: dict[str, Any], expected: dict[str, Any]) -> None:
     framed = {"userId": "user_id", "event": "event", "type": "type"}
     of_frame = {framed[key]: value for key, value in frame.items() if key in framed and key not in body}

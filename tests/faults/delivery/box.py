@@ -1,0 +1,177 @@
+"""A box without its HTTP side: a real store, delivery into a real Postgres, and the record of what was
+appended.
+
+`crash` starts the same in a child process and kills it with SIGKILL at the moment a fault proxy says; what it
+left is opened by a new Box, as a restart does.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from server.clock import SystemClock
+from server.delivery import Delivery, LinkConfig, LinkState, LinkStatus, Patience
+from server.ingest import Decoded, Limits, RequestFacts, decode_batch, stream_seed
+from server.warehouse import PostgresConfig
+from storage import Store, StoreOptions
+
+LIMIT_S = 30.0
+STREAM = "site"
+LINK = LinkConfig("link", STREAM, "pg", generation=1, mode="stream", flush_interval_s=0.01)
+PATIENCE = Patience(retry_first_s=0.01, retry_cap_s=0.05, pause_first_s=0.05, pause_cap_s=0.1)
+OPTIONS = StoreOptions(free_bytes_min=0)
+
+
+def config_of(url: str, port: int | None = None) -> PostgresConfig:
+    """The destination of a database URL, by way of a proxy on `port` if one is given."""
+    parts = urlsplit(url)
+    return PostgresConfig(
+        host="127.0.0.1" if port else parts.hostname or "127.0.0.1",
+        port=port or parts.port or 5432,
+        database=parts.path.lstrip("/"),
+        username=unquote(parts.username or "postgres"),
+        password=unquote(parts.password or ""),
+        sslmode="disable",
+    )
+
+
+def bodies(ids: Sequence[str], **properties: Any) -> list[dict[str, Any]]:
+    """Track events with these message ids."""
+    return [
+        {"type": "track", "event": "e", "messageId": id_, "anonymousId": "a", "properties": properties}
+        for id_ in ids
+    ]
+
+
+async def append(store: Store, events: Sequence[dict[str, Any]], stream: str = STREAM) -> None:
+    """Through ingest into the WAL; durable on return. JITSU_TABLE_NAME is honoured: the key is a server key."""
+    facts = RequestFacts(SystemClock().wall_ms(), "server", None, None, None, None, stream_seed(stream))
+    decoded = decode_batch(json.dumps({"batch": list(events)}).encode(), facts, Limits())
+    assert isinstance(decoded, Decoded)
+    assert not decoded.errors
+    await store.wal.append(stream, decoded.head, decoded.items, decoded.ids).durable()
+
+
+async def until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
+    """Waits for a condition that other tasks bring about; TimeoutError after LIMIT_S."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            result = holds()
+            if result if isinstance(result, bool) else await result:
+                return
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Box:
+    """An open store and running delivery. `links` may go to several destinations."""
+
+    store: Store
+    delivery: Delivery
+    links: list[LinkConfig] = field(default_factory=list)
+
+    def status(self, link_id: str = LINK.id) -> LinkStatus:
+        return next(status for status in self.delivery.status() if status.link_id == link_id)
+
+    async def drained(self, link_id: str = LINK.id) -> None:
+        """Waits until everything committed is delivered, dead-lettered or dropped on that link."""
+        stream = self.status(link_id).stream_id
+        await until(lambda: self.status(link_id).checkpoint >= self.store.wal.head(stream))
+
+    async def in_state(self, state: LinkState, link_id: str = LINK.id) -> LinkStatus:
+        await until(lambda: self.status(link_id).state is state)
+        return self.status(link_id)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    """A store, open and running."""
+    store = await asyncio.to_thread(Store.open, path, OPTIONS, SystemClock())
+    store.wal.start(asyncio.get_running_loop())
+    try:
+        yield store
+    finally:
+        await asyncio.to_thread(store.close)
+
+
+@asynccontextmanager
+async def running(
+    path: Path,
+    destinations: dict[str, PostgresConfig],
+    links: Sequence[LinkConfig] = (LINK,),
+    stop_s: float = 10.0,
+) -> AsyncIterator[Box]:
+    """A box that delivers; stopped in order at the end."""
+    async with opened(path) as store:
+        delivery = Delivery(store, links, destinations, SystemClock(), patience=PATIENCE)
+        delivery.start()
+        try:
+            yield Box(store, delivery, list(links))
+        finally:
+            await delivery.stop(stop_s)
+
+
+async def fill(path: Path, events: Sequence[dict[str, Any]]) -> None:
+    """Appends to a store that nobody has open."""
+    async with opened(path) as store:
+        await append(store, events)
+
+
+@asynccontextmanager
+async def crashing(path: Path, url: str, port: int) -> AsyncIterator[None]:
+    """A box in a child process, delivering by way of the proxy on `port`; killed with SIGKILL at the end."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.faults.delivery.box",
+        str(path),
+        url,
+        str(port),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(LIMIT_S):
+            assert await child.stdout.readline() == b"delivering\n"
+        yield
+    finally:
+        child.kill()
+        await child.communicate()
+
+
+async def fetch(url: str, sql: str) -> list[asyncpg.Record]:
+    """One query on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(sql))
+    finally:
+        await connection.close()
+
+
+async def message_ids(url: str, table: str = "events") -> list[str]:
+    """What landed, sorted; repeats included."""
+    rows = await fetch(url, f'SELECT message_id FROM "{table}" ORDER BY 1')
+    return [row["message_id"] for row in rows]
+
+
+def at_most_once(link: LinkConfig = LINK) -> LinkConfig:
+    """The link without a merge key: a row that is loaded twice is there twice, so nothing hides a repeat."""
+    return replace(link, deduplicate=False, primary_key=())
+
+
+async def _child(path: str, url: str, port: str) -> None:
+    async with running(Path(path), {"pg": config_of(url, int(port))}, [at_most_once()]):
+        print("delivering", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_child(*sys.argv[1:]))
