@@ -20,15 +20,15 @@ from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
 from server.lookup import EventLookup
-from server.metrics import IngestCounters, ingest_samples, link_samples, store_samples
+from server.metrics import IngestCounters, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
-from server.routes.events import EventRoutes
+from server.routes.events import register_events
 from server.routes.lane import IngestLane
-from server.routes.operations import Operations
+from server.routes.operations import register_operations
 from server.settings import Config
 from server.translation import body_limits, event_limits, store_options, stream_keys
-from storage import SWITCH_INTERVAL_S, Store
+from storage import SWITCH_INTERVAL_S, Store, StorePoisoned
 
 _log = logging.getLogger("penstock")
 
@@ -88,16 +88,15 @@ class Run:
         app = PenstockApplication(lane, ingest_routes())
         sources = (
             lambda: ingest_samples(self.counters),
-            lambda: store_samples(self.store.wal.stats()),
             lambda: link_samples(self.outbound.status()),
         )
-        Operations(self.heartbeats, self.unready, sources, access, self.clock).register(app)
-        EventRoutes(EventLookup(self.store.wal, self.outbound, config.streams), access).register(app)
+        unready, stats = self.unready, self.store.wal.stats
+        register_operations(app, self.heartbeats, unready, sources, stats, access, self.clock)
+        register_events(app, EventLookup(self.store.wal, self.outbound, config.streams), access)
         return app
 
-    async def watch(self) -> None:
-        """Ends the run when the store is poisoned: it must be opened afresh to be trusted."""
-        error = await self.store.wal.poisoned()
+    def store_poisoned(self, error: StorePoisoned) -> None:
+        """Ends the run: the store must be opened afresh to be trusted."""
         _log.critical("the store failed; the process ends and must be started again: %s", error)
         self.exit_code = EXIT_FAILED
         self.stop_requested.set()
@@ -116,10 +115,11 @@ async def serve(config: Config) -> int:
     _check_address(config.server.host, config.server.port)
     store = Store.open(config.data_dir, store_options(config), clock)
     try:
-        store.start(loop)
         run = Run(config, store, clock)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, run.stop_requested.set)
+        store.on_poisoned(loop, run.store_poisoned)
+        store.wal.start(loop)
         await _run(run)
     finally:
         await asyncio.to_thread(store.close)
@@ -140,21 +140,18 @@ async def _run(run: Run) -> None:
     )
     listener = asyncio.create_task(server.serve(), name="listener")
     run.outbound.start()
-    background = [
-        asyncio.create_task(run.housekeeping.run(run.outbound.keep_after), name="housekeeping"),
-        asyncio.create_task(run.watch(), name="watch"),
-    ]
+    housekeeping = asyncio.create_task(run.housekeeping.run(run.outbound.keep_after), name="housekeeping")
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
     stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
-    await asyncio.wait([stop, listener, *background], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     _log.info("stopping")
     run.stopping = True
     server.stop()
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()
-    for task in (stop, *background):
+    for task in (stop, housekeeping):
         task.cancel()
-    await asyncio.gather(stop, *background, return_exceptions=True)
+    await asyncio.gather(stop, housekeeping, return_exceptions=True)
     await app.stop()
 
 

@@ -8,9 +8,11 @@ then (70 ms at start otherwise).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from server.delivery import LinkState, LinkStatus
+from storage import COMMIT_BOUNDS_S, WalStats
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -74,6 +76,44 @@ def ingest_samples(counters: IngestCounters) -> Iterator[Sample]:
     )  # fmt: skip
 
 
+def store_samples(stats: WalStats) -> Iterator[Sample]:
+    """The store's side of /metrics."""
+    gauges = {
+        "penstock_wal_bytes": ("Bytes of all segments of the log.", stats.wal_bytes),
+        "penstock_wal_segments": ("Segments of the log.", stats.segments),
+        "penstock_wal_pending_bytes": ("Bytes appended and not yet durable.", stats.pending_bytes),
+        "penstock_wal_holes": ("Damaged or missing ranges met since the start.", stats.holes),
+        "penstock_wal_segments_missing": ("Segments missing or quarantined.", len(stats.missing_segments)),
+        "penstock_wal_commit_longest_seconds": ("The longest commit.", stats.commit_longest_s),
+        "penstock_dedupe_ids": ("Message ids known for dedupe.", stats.dedupe_ids),
+        "penstock_dedupe_window_seconds": ("How far back a repeat is recognised.", stats.dedupe_window_s),
+        "penstock_disk_free_bytes": ("Free bytes below the data directory.", stats.free_bytes),
+        "penstock_clocks_diverged": ("1 while deletion by age is suspended.", stats.clocks_diverged),
+    }
+    for name, (text, value) in gauges.items():
+        yield Sample(name, "gauge", text, (), [((), value)])
+    counters = {
+        "penstock_wal_refused_full": ("Commits that failed for want of room.", stats.refused_full),
+        "penstock_wal_segments_trimmed": ("Segments unlinked.", stats.trimmed_segments),
+        "penstock_wal_events_trimmed_unread": (
+            "Events trimmed that no link read.",
+            stats.trimmed_unread_events,
+        ),
+    }
+    for name, (text, value) in counters.items():
+        yield Sample(name, "counter", text, (), [((), value)])
+
+
+def _commit_times(stats: WalStats) -> "Metric":
+    """Commit times as a histogram. A commit is one LMDB transaction, its fsyncs included."""
+    from prometheus_client.metrics_core import HistogramMetricFamily
+
+    ends = [*map(str, COMMIT_BOUNDS_S), "+Inf"]
+    buckets = list(zip(ends, accumulate(stats.commit_buckets), strict=True))
+    text = "Time of a commit of the log, its fsyncs included."
+    return HistogramMetricFamily("penstock_wal_commit_seconds", text, buckets, stats.commit_total_s)
+
+
 def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
     """The delivery side of /metrics, per link."""
 
@@ -113,27 +153,32 @@ def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
     )  # fmt: skip
 
 
+Source = Callable[[], Iterable[Sample]]
+
+
 class _Collector:
-    def __init__(self, sources: Iterable[Callable[[], Iterable[Sample]]]) -> None:
+    def __init__(self, sources: Iterable[Source], stats: WalStats) -> None:
         self._sources = tuple(sources)
+        self._stats = stats
 
     def collect(self) -> "Iterator[Metric]":
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-        for source in self._sources:
+        for source in (*self._sources, lambda: store_samples(self._stats)):
             for sample in source():
                 family: Any = CounterMetricFamily if sample.kind == "counter" else GaugeMetricFamily
                 metric = family(sample.name, sample.text, labels=sample.labels)
                 for labels, value in sample.rows:
                     metric.add_metric(labels, value)
                 yield metric
+        yield _commit_times(self._stats)
 
 
-def exposition(sources: Iterable[Callable[[], Iterable[Sample]]]) -> tuple[bytes, str]:
-    """The /metrics document and its content type: `sources` first, then memory and CPU of the process."""
+def exposition(sources: Iterable[Source], stats: WalStats) -> tuple[bytes, str]:
+    """The /metrics document and its content type: sources and store first, then the process itself."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(sources))
+    registry.register(_Collector(sources, stats))
     ProcessCollector(registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -3,17 +3,16 @@
 import hmac
 from ipaddress import ip_address
 
-from blacksheep import Content, Request, Response
+from blacksheep import Request, Response
 
 from server.problems import PROBLEMS
-from server.routes.family import json_bytes
+from server.routes.family import json_response
 
 
 def problem_response(slug: str, detail: str | None = None) -> Response:
     """A problem in the admin family's shape: `{"message", "error"}`."""
     problem = PROBLEMS[slug]
-    body = json_bytes({"message": detail or problem.text, "error": problem.slug})
-    return Response(problem.status, None, Content(b"application/json", body))
+    return json_response(problem.status, {"message": detail or problem.text, "error": problem.slug})
 
 
 class AdminAccess:

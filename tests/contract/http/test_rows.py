@@ -116,8 +116,7 @@ def test_metrics_name_what_operators_need(server: Penstock) -> None:
     text = server.request("GET", "/metrics").body.decode()
     for name in (
         "penstock_events_accepted_total{", "penstock_refused_total{", "penstock_wal_bytes",
-        "penstock_wal_commits_total",
-        "penstock_wal_commit_seconds_total", "penstock_wal_fsync_seconds_total",
+        "penstock_wal_commit_seconds_bucket{", "penstock_wal_commit_seconds_sum",
         "penstock_link_backlog_events{",
         "penstock_link_lag_seconds{", "penstock_link_dead_letters_total{", "process_resident_memory_bytes",
         "penstock_dedupe_window_seconds",
