@@ -133,7 +133,8 @@ class EmbeddedPostgres:
         if running is not None and postmaster.serves(running.pid, self.cluster):
             with contextlib.suppress(_EndedError):  # it was on its way out: start another
                 return self._adopt(running.pid, secret)
-        self._process, self._pid, self.adopted = None, None, False
+        self._reap()
+        self._pid, self.adopted = None, False
         cluster_folder.check_fsync(self.cluster, binaries)
         if running is not None:
             self._settle(running)
@@ -165,7 +166,8 @@ class EmbeddedPostgres:
     def _adopt(self, pid: int, secret: str) -> PostgresAddress:
         """Take over a postmaster that outlived us; a real login to our cluster is the proof."""
         if self._process is None or self._process.pid != pid:
-            self._process, self.adopted = None, True
+            self._reap()
+            self.adopted = True
         self._pid = pid
         address, found = self._log_in(pid, secret)
         if found["fsync"] != "on" or found["full_page_writes"] != "on":
