@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from server.clock import SystemClock
-from server.warehouse import Destination, PostgresConfig
+from server.warehouse import Destination, Limits, PostgresConfig
 from storage import Store, Wal
 
 from .dead_letters import DeadLetters
@@ -27,7 +27,7 @@ _QUOTA_EVERY_S: Final = 0.1
 
 
 class _Quota:
-    """Whether a link of one stream is too far behind; asked per request, measured ten times a second at most."""
+    """Whether a link of one stream is too far behind; asked per request, measured at most every 0.1 s."""
 
     def __init__(self, wal: Wal, links: list[Flusher]) -> None:
         self.links = links
@@ -59,6 +59,7 @@ class Delivery:
         pressure: Callable[[], float] = no_pressure,
         patience: Patience = DEFAULT_PATIENCE,
         connections_max: int = 4,
+        limits: Limits | None = None,
         random: Random | None = None,
     ) -> None:
         self._store = store
@@ -68,7 +69,7 @@ class Delivery:
         self._random = random or Random()
         self._pacer = Pacer(pressure)
         self._destinations = {
-            id_: Destination(destinations[id_], connections_max)
+            id_: Destination(destinations[id_], connections_max, limits)
             for id_ in {link.destination_id for link in links}
         }
         self._readers = {

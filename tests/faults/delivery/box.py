@@ -19,8 +19,9 @@ import asyncpg
 
 from server.clock import SystemClock
 from server.delivery import Delivery, LinkConfig, LinkState, LinkStatus, Patience
-from server.ingest import Decoded, Limits, RequestFacts, decode_batch, stream_seed
-from server.warehouse import PostgresConfig
+from server.ingest import Decoded, RequestFacts, decode_batch, stream_seed
+from server.ingest import Limits as EventLimits
+from server.warehouse import Limits, PostgresConfig
 from storage import Store, StoreOptions
 
 LIMIT_S = 30.0
@@ -52,9 +53,9 @@ def bodies(ids: Sequence[str], **properties: Any) -> list[dict[str, Any]]:
 
 
 async def append(store: Store, events: Sequence[dict[str, Any]], stream: str = STREAM) -> None:
-    """Through ingest into the WAL; durable on return. JITSU_TABLE_NAME is honoured: the key is a server key."""
+    """Through ingest into the WAL, as of a server key; durable on return."""
     facts = RequestFacts(SystemClock().wall_ms(), "server", None, None, None, None, stream_seed(stream))
-    decoded = decode_batch(json.dumps({"batch": list(events)}).encode(), facts, Limits())
+    decoded = decode_batch(json.dumps({"batch": list(events)}).encode(), facts, EventLimits())
     assert isinstance(decoded, Decoded)
     assert not decoded.errors
     await store.wal.append(stream, decoded.head, decoded.items, decoded.ids).durable()
@@ -108,10 +109,11 @@ async def running(
     destinations: dict[str, PostgresConfig],
     links: Sequence[LinkConfig] = (LINK,),
     stop_s: float = 10.0,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Box]:
     """A box that delivers; stopped in order at the end."""
     async with opened(path) as store:
-        delivery = Delivery(store, links, destinations, SystemClock(), patience=PATIENCE)
+        delivery = Delivery(store, links, destinations, SystemClock(), patience=PATIENCE, limits=limits)
         delivery.start()
         try:
             yield Box(store, delivery, list(links))
@@ -162,13 +164,16 @@ async def message_ids(url: str, table: str = "events") -> list[str]:
     return [row["message_id"] for row in rows]
 
 
-def at_most_once(link: LinkConfig = LINK) -> LinkConfig:
+def without_key(link: LinkConfig = LINK) -> LinkConfig:
     """The link without a merge key: a row that is loaded twice is there twice, so nothing hides a repeat."""
     return replace(link, deduplicate=False, primary_key=())
 
 
+BATCHED = replace(without_key(), batch_events_max=600)
+
+
 async def _child(path: str, url: str, port: str) -> None:
-    async with running(Path(path), {"pg": config_of(url, int(port))}, [at_most_once()]):
+    async with running(Path(path), {"pg": config_of(url, int(port))}, [BATCHED]):
         print("delivering", flush=True)
         await asyncio.Event().wait()
 

@@ -10,7 +10,7 @@ from tests.faults.delivery.box import (
     STREAM,
     Box,
     append,
-    at_most_once,
+    without_key,
     bodies,
     config_of,
     fetch,
@@ -34,7 +34,7 @@ async def test_a_backlog_goes_in_batches_in_order(tmp_path: Path, database: str)
     ids = [f"m{n:05}" for n in range(5_000)]
     await fill(tmp_path, bodies(ids[:2_500]))
     await fill(tmp_path, bodies(ids[2_500:]))
-    link = replace(at_most_once(), batch_events_max=700)
+    link = replace(without_key(), batch_events_max=700)
     async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
         await box.drained()
         assert box.status().delivered == 5_000
@@ -100,7 +100,7 @@ async def test_a_named_table_of_a_server_key(tmp_path: Path, database: str) -> N
 async def test_a_link_goes_on_where_it_was(tmp_path: Path, database: str) -> None:
     destinations = {"pg": config_of(database)}
     for turn in range(3):
-        async with running(tmp_path, destinations, [at_most_once()]) as box:
+        async with running(tmp_path, destinations, [without_key()]) as box:
             await append(box.store, bodies([f"m{turn}"]))
             await box.drained()
     assert await message_ids(database) == ["m0", "m1", "m2"]
@@ -110,7 +110,7 @@ async def test_a_link_made_again_begins_at_the_oldest_event(tmp_path: Path, data
     destinations = {"pg": config_of(database)}
     await fill(tmp_path, bodies(["m1"]))
     for generation in (1, 2):
-        link = replace(at_most_once(), generation=generation)
+        link = replace(without_key(), generation=generation)
         async with running(tmp_path, destinations, [link]) as box:
             await box.drained()
             assert box.status().dropped == 0

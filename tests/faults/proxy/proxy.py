@@ -33,7 +33,21 @@ class _Trigger:
     stall: bool
     bytes_left: int | None = None
     pattern: bytes = b""
+    gate: bytes = b""
     tail: bytes = b""
+    gate_tail: bytes = b""
+
+    def sent(self, data: bytes) -> bytes:
+        """Takes what the client sends, until `gate` was seen; returns what follows the gate (b"" until then)."""
+        if not self.gate:
+            return data
+        seen = self.gate_tail + data
+        at = seen.find(self.gate)
+        if at < 0:
+            self.gate_tail = seen[-len(self.gate) + 1 :] if len(self.gate) > 1 else b""
+            return b""
+        gate, self.gate = self.gate, b""
+        return seen[at + len(gate) :]
 
     def passes(self, data: bytes) -> bytes | None:
         """The part of `data` to forward if the trigger fires now, None if it does not."""
@@ -130,17 +144,20 @@ class FaultProxy:
         """Reset the connection once this many bytes went that way."""
         self._arm(direction, _Trigger(stall=False, bytes_left=bytes_count))
 
-    def cut_at(self, pattern: bytes, direction: Direction) -> None:
-        """Reset the connection where `pattern` would go that way; it is not forwarded."""
-        self._arm(direction, _Trigger(stall=False, pattern=pattern))
+    def cut_at(self, pattern: bytes, direction: Direction, after: bytes = b"") -> None:
+        """Reset the connection where `pattern` would go that way; it is not forwarded.
+
+        With `after`, only what comes once the client has sent that counts.
+        """
+        self._arm(direction, _Trigger(stall=False, pattern=pattern, gate=after))
 
     def stall_after(self, bytes_count: int, direction: Direction) -> None:
         """As `stall`, once this many bytes went that way."""
         self._arm(direction, _Trigger(stall=True, bytes_left=bytes_count))
 
-    def stall_at(self, pattern: bytes, direction: Direction) -> None:
-        """As `stall`, where `pattern` would go that way."""
-        self._arm(direction, _Trigger(stall=True, pattern=pattern))
+    def stall_at(self, pattern: bytes, direction: Direction, after: bytes = b"") -> None:
+        """As `stall`, where `pattern` would go that way; `after` as in `cut_at`."""
+        self._arm(direction, _Trigger(stall=True, pattern=pattern, gate=after))
 
     def _arm(self, direction: Direction, trigger: _Trigger) -> None:
         self._triggers[direction] = trigger
@@ -186,10 +203,27 @@ class FaultProxy:
             if writer.is_closing():
                 self._pipes.discard(pipe)
 
+    def _part_to_pass(self, data: bytes, direction: Direction) -> bytes | None:
+        """What to forward of `data` if the trigger of that direction fires in it, else None."""
+        behind = data
+        if direction is Direction.TO_SERVER:
+            other = self._triggers.get(Direction.TO_CLIENT)
+            if other is not None:
+                other.sent(data)
+        trigger = self._triggers.get(direction)
+        if trigger is None:
+            return None
+        if direction is Direction.TO_SERVER:
+            behind = trigger.sent(data)
+        if trigger.gate or not behind:
+            return None
+        part = trigger.passes(behind)
+        return None if part is None else data[: len(data) - len(behind)] + part
+
     async def _forward(self, data: bytes, writer: asyncio.StreamWriter, direction: Direction) -> bool:
         """Writes `data` on, or does what the armed trigger says. False = the connection is gone."""
         trigger = self._triggers.get(direction)
-        part = trigger.passes(data) if trigger is not None else None
+        part = self._part_to_pass(data, direction)
         if trigger is not None and part is not None:
             del self._triggers[direction]
             writer.write(part)
