@@ -19,7 +19,7 @@ from server.embedded.binaries import Binaries
 from server.embedded.errors import EmbeddedError
 from server.embedded.privileges import Identity
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("penstock.embedded")
 
 SUPERUSER, USERNAME, DATABASE = "postgres", "penstock", "events"
 PASSWORD_FILE = "penstock.password"

@@ -24,7 +24,7 @@ from server.embedded.cluster import DATABASE, USERNAME
 from server.embedded.errors import EmbeddedError
 from server.embedded.privileges import Identity, initdb_identity, server_identity
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("penstock.embedded")
 
 HOST = "127.0.0.1"
 PORTS = range(15_432, 15_532)
