@@ -41,7 +41,7 @@ class PenstockApplication(Application):
         if route is not None:
             return await self._lane.handle(route, scope, receive, send)
         if path.startswith(_FRAMEWORK_PATHS) and scope["method"] != "OPTIONS":
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
             return None
         return await self._unknown(path, scope, send)
 

@@ -146,7 +146,7 @@ async def _run(run: Run) -> None:
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     _log.info("stopping")
     run.stopping = True
-    server.stop()
+    server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()
     for task in (stop, housekeeping):

@@ -165,7 +165,7 @@ class _Collector:
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
         for source in (*self._sources, lambda: store_samples(self._stats)):
-            for sample in source():
+            for sample in source():  # type: ignore[no-untyped-call]
                 family: Any = CounterMetricFamily if sample.kind == "counter" else GaugeMetricFamily
                 metric = family(sample.name, sample.text, labels=sample.labels)
                 for labels, value in sample.rows:

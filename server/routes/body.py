@@ -5,6 +5,7 @@ requests at once are refused instead of filling memory. Event-loop thread only.
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from server.routes.asgi import Receive
 _INFLATE_INLINE_BYTES_MAX: Final = (
     64 * 1024
 )  # larger ones are inflated in a thread: zlib takes ~10 ms a megabyte
+_DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _TOO_SLOW: Final = Refusal("bad_request", "the body did not arrive in time")
 
 
@@ -37,12 +39,13 @@ class Body:
     answered.
     """
 
-    __slots__ = ("_counters", "_limits", "_reserved")
+    __slots__ = ("_complete", "_counters", "_limits", "_reserved")
 
     def __init__(self, limits: BodyLimits, counters: IngestCounters) -> None:
         self._limits = limits
         self._counters = counters
         self._reserved = 0
+        self._complete = False
 
     def release(self) -> None:
         """Give the reserved bytes back."""
@@ -53,17 +56,34 @@ class Body:
         """The body, inflated if its Content-Encoding says gzip. Raises ClientGoneError."""
         declared = _content_length(headers.get(b"content-length"))
         if declared > self._limits.body_bytes_max:
+            self._complete = declared > _DISCARD_BYTES_MAX  # nobody waits for that much
             return self._too_large()
         if refusal := self._reserve(max(declared, 0)):
             return refusal
         message = await receive()
         body: bytes | Refusal = message.get("body", b"")
-        if len(body) != declared:  # type: ignore[arg-type]
+        if len(body) == declared:  # type: ignore[arg-type]
+            self._complete = True
+        else:
             body = await self._rest(message, declared, receive)
         encoding = headers.get(b"content-encoding")
         if encoding is None or isinstance(body, Refusal):
             return body
         return await self._decoded(body, encoding.strip().lower())
+
+    async def discard(self, receive: Receive) -> None:
+        """Take in what is left of a refused body, bounded in bytes and time.
+
+        A client that is still sending when the connection closes sees a broken pipe instead of the refusal,
+        and sends it all again.
+        """
+        left = _DISCARD_BYTES_MAX
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.timeout_s):
+                while not self._complete and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    self._complete = message["type"] != "http.request" or not message.get("more_body")
 
     async def _rest(self, message: dict[str, object], declared: int, receive: Receive) -> bytes | Refusal:
         """The body that came in several messages, from its first one on."""
@@ -83,6 +103,7 @@ class Body:
                     if received > self._reserved and (refusal := self._reserve(received - self._reserved)):
                         return refusal
                     if received == declared or not message.get("more_body"):
+                        self._complete = True
                         return b"".join(parts)
                     message = await receive()
         except TimeoutError:

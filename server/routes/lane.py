@@ -83,6 +83,8 @@ class IngestLane:
         body = Body(self._body_limits, self._counters)
         try:
             taken = await self._take(route, scope, headers, body, receive)
+            if isinstance(taken, Refused):
+                await body.discard(receive)
         except ClientGoneError:
             return None
         finally:
