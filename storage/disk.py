@@ -32,6 +32,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably, unless they are there."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync(path.parent)
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file whole: under a temporary name, synced, renamed, its directory synced."""
     temporary = path.with_name(path.name + ".tmp")

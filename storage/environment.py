@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import lmdb
 
+from .disk import sync
 from .errors import StorageError, StoreDamaged, StoreFailed, StoreFull
 
 _FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -46,6 +47,24 @@ def _translated(attempted: str) -> Iterator[None]:
         yield
     except lmdb.Error as error:
         raise _translate(error, attempted) from error
+
+
+def create_environment(path: Path, map_bytes: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    """Make the file of an environment that holds `pairs`, whole and durable under its name, or not at all.
+
+    LMDB itself leaves the first pages of a new file unsynced until the first commit: a power failure could
+    leave a file that it then refuses to open.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    environment = Environment(temporary, map_bytes, writable=True, shared=False)
+    try:
+        environment.put_all(pairs)
+    finally:
+        environment.close()
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
 
 
 class Environment:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from .clock import Clock
-from .disk import attempting, sync
-from .environment import Environment
+from .disk import attempting, make_folder, sync
+from .environment import Environment, create_environment
 from .errors import StoreClosed
 from .header import HEADER_KEY, SegmentHeader
 from .segment import Segment
@@ -54,8 +54,9 @@ class Segments:
 
     def open(self, *, unclean: bool) -> list[SegmentIndex]:
         """Take stock; the indexes of the segments found, oldest first. `begin` must follow."""
-        for folder in (self._folder, self._quarantine):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        with attempting(f"make {self._folder}"):
+            make_folder(self._folder)
+            make_folder(self._quarantine)
         for orphan in self._orphans():
             orphan.unlink()
         numbers = sorted(int(path.stem) for path in self._folder.glob("*.lmdb"))
@@ -216,20 +217,12 @@ class Segments:
         self, number: int, heads: dict[str, int], sealing: tuple[Segment, SegmentIndex] | None = None
     ) -> None:
         path = self._path(number)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.unlink(missing_ok=True)
         header = SegmentHeader(self._store_ids[0], number, heads)
-        environment = Environment(temporary, self._segment_bytes, writable=True, shared=False)
-        try:
-            environment.put_all([(HEADER_KEY, header.encode())])
-        finally:
-            environment.close()
         with attempting(f"create {path.name}"):
             # A number is taken again after an empty session: its sidecar must not outlive the file it
-            # describes.
+            # describes. The same sync of the folder makes both changes durable.
             path.with_suffix(".ids").unlink(missing_ok=True)
-            temporary.replace(path)
-            sync(self._folder)
+            create_environment(path, self._segment_bytes, [(HEADER_KEY, header.encode())])
         segment = Segment(path, number, heads, sealed_at_s=self._clock.monotonic_s())
         segment.environment = Environment(path, self._segment_bytes, writable=True, shared=True)
         segment.verified = True

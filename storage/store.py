@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .dedupe import Dedupe
-from .disk import attempting, remove_durably, write_durably
+from .disk import attempting, make_folder, remove_durably, write_durably
 from .errors import StoreFailed, StorePoisoned
 from .identity import load_identity
 from .lock import DirectoryLock
@@ -59,11 +59,11 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, options: StoreOptions, clock: Clock) -> "Store":
-        """Open the store in `path`, making it where there is none. Raises StorageError; the lock comes first."""
+        """Open the store in `path`, making it where there is none. Raises StorageError; the lock is first."""
         if sys.byteorder != "little":
             raise StoreFailed(f"open {path}", "the format needs a little-endian host")
         with attempting(f"make {path}"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path)
         lock = DirectoryLock(path / "lock")
         try:
             return cls(lock, path, options, clock)
@@ -92,7 +92,7 @@ class Store:
         return self._poison.error
 
     def on_poisoned(self, loop: asyncio.AbstractEventLoop, callback: Callable[[StorePoisoned], None]) -> None:
-        """Call `callback` once on `loop` when a commit or fsync fails; the process should then exit non-zero."""
+        """Call `callback` once on `loop` when a commit or fsync fails; the process must then exit."""
 
         def pass_on(error: StorePoisoned) -> None:
             if not loop.is_closed():

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .environment import KEY_BYTES_MAX, Environment, Table
+from .disk import attempting, make_folder
+from .environment import KEY_BYTES_MAX, Environment, Table, create_environment
 from .errors import StoreFull
 from .poison import Poison
 from .writer import Commit, GroupWriter
@@ -58,10 +59,13 @@ class TableEnv:
     """Tables bounded by `bytes_max` together: beyond it puts are refused and deletes still work."""
 
     def __init__(self, folder: Path, name: str, bytes_max: int, poison: Poison) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
         self._name = name
         self._bytes_max = bytes_max
         map_bytes = _MAP_SLACK * bytes_max + _MAP_EXTRA_BYTES
+        with attempting(f"make {folder}"):
+            make_folder(folder)
+            if not (folder / "data.mdb").exists():
+                create_environment(folder / "data.mdb", map_bytes, [])
         self._environment = Environment(
             folder, map_bytes, writable=True, shared=True, folder=True, tables_max=_TABLES_MAX
         )
