@@ -8,6 +8,7 @@ event on the hot path.
 import logging
 import logging.config
 import re
+import socket
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,10 +28,10 @@ _LEAST = {"_granian": logging.ERROR, "granian.access": logging.CRITICAL, "asynci
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-def configure(level: str, style: str) -> None:
-    """Set up the root logger; `style` is `text` or `json`."""
+def configure(level: str, style: str, server: str = "") -> None:
+    """Set up the root logger; `style` is `text` or `json`, `server` the name of this machine in JSON lines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(server) if style == "json" else TextFormatter())
     handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -72,9 +73,11 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, the `extra` fields, and `error` for a
-    traceback.
-    """
+    """One JSON object per line: time, level, server, logger, message, `extra` fields, `error` (a traceback)."""
+
+    def __init__(self, server: str = "") -> None:
+        super().__init__()
+        self._server = server or socket.gethostname()
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as JSON."""
@@ -83,6 +86,7 @@ class JsonFormatter(logging.Formatter):
         fields: dict[str, Any] = {
             "time": _moment(record),
             "level": record.levelname.lower(),
+            "server": self._server,
             "logger": record.name,
             "message": masked(record.getMessage()),
         }

@@ -30,7 +30,7 @@ def command(conf: Path | None, data: str | None, host: str | None, port: str | N
 
 def serve(config: Config, beside: Ready | None = None) -> int:
     """Run the server to its end and return the exit status; `beside` runs beside it. Raises `Mistake`."""
-    logs.configure(config.logging.level, config.logging.format)
+    logs.configure(config.logging.level, config.logging.format, config.server.name)
     import uvloop
 
     from server.embedded import EmbeddedError

@@ -20,11 +20,17 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
 
 
 def test_a_json_line(lines: Callable[[], str]) -> None:
-    logs.configure("info", "json")
+    logs.configure("info", "json", "box-1")
     logging.getLogger("server.x").info("moved %d", 3, extra={"link": "l"})
     line = json.loads(lines())
     assert line.pop("time").endswith("Z")
-    assert line == {"level": "info", "logger": "server.x", "message": "moved 3", "link": "l"}
+    assert line == {
+        "level": "info",
+        "server": "box-1",
+        "logger": "server.x",
+        "message": "moved 3",
+        "link": "l",
+    }
 
 
 def test_a_text_line(lines: Callable[[], str]) -> None:
