@@ -29,7 +29,7 @@ _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "t
 
 
 def configure(level: str, style: str, server: str = "") -> None:
-    """Set up the root logger; `style` is `text` or `json`, `server` the name of this machine in JSON lines."""
+    """Set up the root logger; `style` is `text` or `json`, `server` names this machine in JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(server) if style == "json" else TextFormatter())
     handler.addFilter(_is_news)
@@ -73,7 +73,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, server, logger, message, `extra` fields, `error` (a traceback)."""
+    """One JSON object per line: time, level, server, logger, message, `extra` fields, `error` (traceback)."""
 
     def __init__(self, server: str = "") -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import os
 import secrets
 import shlex
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from server.commands.serve import serve
 from server.commands.terminal import QUICKSTART_CONF, Mistake, configuration
 from server.settings import Config
 
-READY_TIMEOUT_S = 300.0
+READY_TIMEOUT_S = 60.0
 PROBE_INTERVAL_S = 0.1
 
 TEMPLATE = """\
@@ -64,7 +65,9 @@ def command(data: str, host: str | None, port: str | None) -> None:
     click.echo(f"Starting, with {conf} …", err=True)
 
     async def tell() -> None:
-        if await _ready(config):
+        """Once it takes events and the rows can be looked at; a Postgres that does not start is in the log."""
+        if await _within(READY_TIMEOUT_S, lambda: _answers_ready(config)):
+            await _within(READY_TIMEOUT_S, lambda: asyncio.to_thread(_rows_can_be_seen, config))
             click.echo(next_steps(config, conf))
 
     raise SystemExit(serve(config, tell))
@@ -93,14 +96,20 @@ def write_once(folder: Path, conf: Path) -> None:
         raise Mistake(f"cannot write {conf}: {error.strerror}; choose another folder with --data") from error
 
 
-async def _ready(config: Config) -> bool:
-    """Wait until the server takes events; False if that takes too long."""
+async def _within(bound_s: float, satisfied: Callable[[], Awaitable[bool]]) -> bool:
+    """Wait until it is; False if that takes too long."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            while not await _answers_ready(config):  # noqa: ASYNC110 - it is the outside that is asked
+        async with asyncio.timeout(bound_s):
+            while not await satisfied():  # noqa: ASYNC110 - it is the outside that is asked
                 await asyncio.sleep(PROBE_INTERVAL_S)
             return True
     return False
+
+
+def _rows_can_be_seen(config: Config) -> bool:
+    from server.embedded import EmbeddedPostgres
+
+    return not config.needs_embedded or EmbeddedPostgres(config.data_dir).running() is not None
 
 
 async def _answers_ready(config: Config) -> bool:
