@@ -1,7 +1,7 @@
 """kill -9 at each step of a flush: whatever was done by then, after the restart every event is there once.
 
-The link has no merge key, so nothing would hide a row that was loaded twice. The child is held at the step by stalling the wire
-where that step's bytes would pass.
+The link has no merge key, so nothing would hide a row that was loaded twice. The child is held at the step by
+stalling the wire where that step's bytes would pass.
 """
 
 from pathlib import Path
@@ -111,5 +111,3 @@ async def crash_at(step: str, path: Path, database: str) -> None:
         proxy.stall_at(pattern, direction, after)
         async with crashing(path, database, proxy.port):
             await until(proxy.fired.is_set)
-
-
