@@ -106,11 +106,9 @@ class Encoding:
     def _add(self, values: list[dict[str, Value]]) -> None:
         slots = self._slots
         names: set[str] = set().union(*values)
-        if not slots.keys() >= names:
-            if self._learn(values):
-                return
-            names &= slots.keys()
-        cells = [slots[name][0] for name in names if slots[name][0] != NOWHERE]
+        if not slots.keys() >= names and self._learn(values):
+            return
+        cells = [slots[name][0] for name in names & slots.keys() if slots[name][0] != NOWHERE]
         dense = len(names) * len(values) <= _SPARSE * sum(map(len, values))
         if dense and len(set(cells)) == len(cells):
             self._place(self._by_column(values, names))
@@ -128,7 +126,7 @@ class Encoding:
     def _by_column(self, values: list[dict[str, Value]], names: set[str]) -> _Block:
         filled: dict[int, list[bytes]] = {}
         misfits: Misfits = {}
-        for name, given in _transposed(values, names):
+        for name, given in _transposed(values, names & self._slots.keys()):
             cell, encode = self._slots[name]
             wire = self._plan.fast_wire(cell)
             cells = fast_cells(given, wire) if wire is not None else None
@@ -190,7 +188,7 @@ class Encoding:
             out += block.rows
         else:
             places = list(map(self._place_one, block.rows, block.keys or repeat(None)))
-        for at, values in block.misfits.items():
+        for at, values in sorted(block.misfits.items()):  # in offset order, for they may be one row now
             self._set_aside(places[at], values)
 
     def _place_one(self, row: bytes, key: Key | None) -> int:
@@ -227,6 +225,9 @@ class Encoding:
 
 def _transposed(values: list[dict[str, Value]], names: set[str]) -> Iterable[tuple[str, Sequence[Value]]]:
     """Each name with its values, one for each row."""
-    if len(names) > 1 and set(map(len, values)) == {len(names)}:
-        return zip(names, zip(*map(itemgetter(*names), values), strict=True), strict=True)
+    try:
+        if len(names) > 1:
+            return zip(names, zip(*map(itemgetter(*names), values), strict=True), strict=True)
+    except KeyError:  # not all of them in every row
+        pass
     return ((name, [row.get(name) for row in values]) for name in names)

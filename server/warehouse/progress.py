@@ -128,7 +128,7 @@ async def take_over(session: Session, key: LinkKey, local: LocalProgress, here: 
 
 async def begin(session: Session, key: LinkKey, batch: Batch) -> bool:
     """Open the flush's transaction and lock the row. False: this very batch has landed before."""
-    # Deferred constraints fail at the row's own statement then, not at COMMIT, where nobody could tell the row.
+    # A deferred constraint fails at the load then, not at COMMIT, where nobody could tell the row.
     await session.execute("BEGIN; SET LOCAL synchronous_commit = on; SET CONSTRAINTS ALL IMMEDIATE")
     try:
         row = await _locked(session, key)

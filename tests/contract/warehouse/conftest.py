@@ -106,5 +106,7 @@ async def make_link(destination: Destination) -> Callable[..., object]:
 @pytest.fixture
 async def sql(database: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     connection = await asyncpg.connect(database)
+    # Where the role is called penstock, "$user" would be our own schema.
+    await connection.execute("SET search_path = public")
     yield connection
     await connection.close()

@@ -1,4 +1,4 @@
-"""Progress against a real Postgres: every row of ARCHITECTURE.md's table, epochs, and the outcome beside it."""
+"""Progress against a real Postgres: every row of ARCHITECTURE.md's table, epochs, the outcome."""
 
 import asyncio
 from dataclasses import replace

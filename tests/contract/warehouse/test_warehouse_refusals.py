@@ -137,23 +137,28 @@ async def test_a_locked_table_is_unavailable_within_the_lock_timeout(link, sql):
 
 
 @pytest.fixture
-async def poor_role(sql):
-    """A role of one's own that may log in and nothing else."""
+async def poor(sql):
+    """A role that rights can be taken from, and what a destination needs to be it: not the superuser."""
+    role = await sql.fetchval("SELECT current_user")
+    if not await sql.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        yield role, {}
+        return
     role = f"poor_{await sql.fetchval('SELECT current_database()')}"
     await sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
-    yield role
+    yield role, {"username": role, "password": "x"}
     await sql.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-async def test_missing_rights_are_unavailable_with_a_hint(link, make_destination, make_link, sql, poor_role):
+async def test_missing_rights_are_unavailable_with_a_hint(link, make_destination, make_link, sql, poor):
+    role, identity = poor
     await link.flush({"message_id": "m"})
     await sql.execute(
-        f"GRANT USAGE ON SCHEMA penstock TO {poor_role}; GRANT SELECT ON events TO {poor_role};"
-        f"GRANT SELECT, INSERT, UPDATE ON penstock.progress TO {poor_role}"
+        f"GRANT USAGE ON SCHEMA penstock TO {role}; GRANT SELECT ON events TO {role};"
+        f"GRANT SELECT, INSERT, UPDATE ON penstock.progress TO {role}; REVOKE INSERT ON events FROM {role}"
     )
-    poor = await make_link("poor", on=make_destination(username=poor_role, password="x"))
+    other = await make_link("poor", on=make_destination(**identity))
     with pytest.raises(Unavailable, match="permission denied") as raised:
-        await poor.flush({"message_id": "n"})
+        await other.flush({"message_id": "n"})
     assert "grant" in raised.value.hint
 
 
@@ -215,13 +220,17 @@ async def test_the_probe_says_what_is_missing(destination, make_destination, sql
     assert "host and port" in raised.value.hint
 
 
-async def test_a_probe_without_rights_names_the_right(make_destination, poor_role):
+async def test_a_probe_without_rights_names_the_right(make_destination, sql, poor):
+    role, identity = poor
+    await sql.execute(
+        f"REVOKE CREATE ON DATABASE {await sql.fetchval('SELECT current_database()')} FROM {role}"
+    )
     with pytest.raises(Unavailable, match="cannot create schema penstock") as raised:
-        await make_destination(username=poor_role, password="x").probe()
+        await make_destination(**identity).probe()
     assert "grant" in raised.value.hint
 
 
 def test_asyncpg_names_the_line_of_a_copy_error():
-    """locate.py reads it from `context`; a driver that renames the field must fail here, not in production."""
+    """locate.py reads it from `context`; a driver that renames the field must fail here."""
     assert "W" in asyncpg.exceptions._base.PostgresMessage._field_map
     assert asyncpg.exceptions._base.PostgresMessage._field_map["W"] == "context"

@@ -150,7 +150,8 @@ async def test_what_does_not_fit_a_users_column_is_kept_aside(link, sql, made, v
 
 async def test_defaults_of_a_users_table_hold_for_rows_without_a_value(link, sql):
     await sql.execute(
-        "CREATE TABLE events (id bigserial PRIMARY KEY, message_id text UNIQUE, state text NOT NULL DEFAULT 'new')"
+        "CREATE TABLE events (id bigserial PRIMARY KEY, message_id text UNIQUE,"
+        " state text NOT NULL DEFAULT 'new')"
     )
     await link.flush({"message_id": "a"}, {"message_id": "b", "state": "paid"})
     await link.flush({"message_id": "b"}, {"message_id": "a", "state": "sent"})
