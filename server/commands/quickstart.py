@@ -65,7 +65,7 @@ def command(data: str, host: str | None, port: str | None) -> None:
     click.echo(f"Starting, with {conf} …", err=True)
 
     async def tell() -> None:
-        """Once it takes events and the rows can be looked at; a Postgres that does not start is in the log."""
+        """Once it takes events and rows can be looked at; a Postgres that does not start is in the log."""
         if await _within(READY_TIMEOUT_S, lambda: _answers_ready(config)):
             await _within(READY_TIMEOUT_S, lambda: asyncio.to_thread(_rows_can_be_seen, config))
             click.echo(next_steps(config, conf))

@@ -139,7 +139,7 @@ def test_a_port_in_use_is_named(run: Run, tmp_path: Path) -> None:
         result = run("run", "--data", str(tmp_path / "d"), "--port", port)
     assert result.exit_code == 1
     assert f":{port}: Address already in use" in result.stderr.splitlines()[-1]
-    assert "--port PORT" in result.stderr.splitlines()[-1]
+    assert "choose another with --port" in result.stderr.splitlines()[-1]
 
 
 def test_the_quick_start_configuration_is_written_once(tmp_path: Path) -> None:
