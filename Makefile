@@ -32,7 +32,7 @@ test-long: $(DEV_STAMP)  ## The long runs: soak, random kills, drivers
 	$(PYTHON) -m pytest -m long $(ARGS)
 
 lint: $(DEV_STAMP)  ## Check style, formatting and types
-	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff check --quiet --output-format concise .
 	$(PYTHON) -m ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ." >&2; exit 1; }
 	$(PYTHON) -m mypy --strict -p server -p storage
 
