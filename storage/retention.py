@@ -35,11 +35,12 @@ class Retention:
 
     def trim(self, keep_after: Mapping[str, int]) -> Trimmed:
         """Unlink what may go. Raises StorageError."""
+        self._note_passed(keep_after)
         removed, removed_bytes, unread = 0, 0, 0
         for segment in self._segments.listed:
-            if not self._may_go(segment, keep_after) or not self._segments.drop(segment):
+            if not self._may_go(segment) or not self._segments.drop(segment):
                 break
-            self._passed_at_s.pop(segment.number, None)
+            del self._passed_at_s[segment.number]
             removed += 1
             removed_bytes += segment.size_bytes
             unread += sum(span.events for stream, span in segment.spans.items() if stream not in keep_after)
@@ -47,16 +48,26 @@ class Retention:
         self.unread_events += unread
         return Trimmed(removed, removed_bytes, unread)
 
-    def _may_go(self, segment: Segment, keep_after: Mapping[str, int]) -> bool:
-        if not segment.sealed or any(
-            span.last > keep_after[stream] for stream, span in segment.spans.items() if stream in keep_after
-        ):
-            return False
+    def _note_passed(self, keep_after: Mapping[str, int]) -> None:
+        """Remember since when each segment holds nothing that anyone still wants."""
         now_s = self._clock.monotonic_s()
-        rested_since_s = max(segment.sealed_at_s, self._passed_at_s.setdefault(segment.number, now_s))
-        if now_s - rested_since_s < self._options.trim_lag_s:
+        for segment in self._segments.listed:
+            wanted = any(
+                span.last > keep_after[stream]
+                for stream, span in segment.spans.items()
+                if stream in keep_after
+            )
+            if not segment.sealed or wanted:
+                self._passed_at_s.pop(segment.number, None)
+            else:
+                self._passed_at_s.setdefault(segment.number, now_s)
+
+    def _may_go(self, segment: Segment) -> bool:
+        passed_at_s = self._passed_at_s.get(segment.number)
+        if passed_at_s is None:
             return False
-        return self._too_many() or self._too_old(segment)
+        rested_s = self._clock.monotonic_s() - max(segment.sealed_at_s, passed_at_s)
+        return rested_s >= self._options.trim_lag_s and (self._too_many() or self._too_old(segment))
 
     def _too_many(self) -> bool:
         return self._segments.total_bytes > self._options.retention_bytes_max

@@ -14,7 +14,7 @@ from storage import Put, Store, StoreOptions
 
 STREAMS = ("site", "shop")
 SEGMENT_BYTES = 256 * 1024
-EVENTS = 600
+EVENTS = 420
 _TASKS = 3
 
 

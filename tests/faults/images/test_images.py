@@ -17,7 +17,7 @@ from tests.faults.images.appender import EVENTS, STREAMS, event_bytes, options
 from tests.faults.images.disk_model import DiskModel
 from tests.faults.shim import Op, Operation, build_shim, read_log, shim_environment
 
-IMAGES = 48
+IMAGES = 24
 
 
 @pytest.fixture(scope="module")

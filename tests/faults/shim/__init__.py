@@ -60,7 +60,7 @@ def shim_environment(
     fail_sync: Path | None = None,
     full: Path | None = None,
 ) -> dict[str, str]:
-    """The variables to add to a process's environment. `root` must be absolute; the log must not be below it."""
+    """Variables for a process to start. `root` must be absolute; the log must not be below it."""
     given = {
         "LD_PRELOAD": library,
         "PENSTOCK_SHIM_ROOT": root,
