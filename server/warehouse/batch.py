@@ -1,6 +1,6 @@
 """What crosses the door of the warehouse: batches in, what became of them out. Plain values, no behaviour."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 Value = str | int | float | bool | None
@@ -138,14 +138,3 @@ class Flushed:
     columns_added: int
     seconds: float
     already_landed: bool = False
-
-
-@dataclass(slots=True)
-class Tally:
-    """Running counts of one flush attempt."""
-
-    rows: int = 0
-    bytes: int = 0
-    unmapped_values: int = 0
-    columns_added: int = 0
-    tables: set[str] = field(default_factory=set)

@@ -21,6 +21,7 @@ import asyncpg
 
 from server.warehouse.errors import TRANSLATED, Unavailable, WarehouseError, is_stale, unavailable
 from server.warehouse.limits import Limits
+from server.warehouse.names import NAME_BYTES_MAX
 
 _Answer = TypeVar("_Answer")
 
@@ -49,6 +50,8 @@ class PostgresConfig:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(self.schema.encode()) > NAME_BYTES_MAX:
+            raise ValueError(f"schema is longer than {NAME_BYTES_MAX} bytes")
         if self.ssl_option("sslmode") not in SSL_MODES:
             raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
 
@@ -67,7 +70,7 @@ class Session:
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", limits: Limits) -> None:
         self.connection = connection
         self.limits = limits
-        self.staging: dict[int, dict[str, int]] = {}
+        self.staging: dict[str, dict[str, int]] = {}
         self.idle_since = time.monotonic()
 
     async def step(self, step: Awaitable[_Answer], seconds: float | None = None) -> _Answer:
@@ -92,10 +95,14 @@ class Session:
         return True
 
     async def clear(self) -> bool:
-        """End a transaction that was left open. False if the connection is no longer worth anything."""
+        """End a transaction that was left open. False if the connection is no longer worth anything.
+
+        Staged rows of a rolled back flush are dead but stay on disk; tried again for days they would fill it.
+        """
         try:
             if not self.connection.is_closed() and self.connection.is_in_transaction():
-                await self.execute("ROLLBACK", self.limits.connect_timeout_s)
+                staged = "".join(f"; TRUNCATE pg_temp.{table}" for table in self.staging)
+                await self.execute(f"ROLLBACK{staged}", self.limits.connect_timeout_s)
         except TRANSLATED:
             return False
         return not self.connection.is_closed()

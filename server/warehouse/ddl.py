@@ -39,8 +39,9 @@ class Wanted:
 
 async def make(session: Session, wanted: Wanted) -> TableShape:
     """Bring the table to what is wanted and read it again. Raises asyncpg's errors, or Unavailable."""
-    seconds = session.limits.ddl_timeout_s
-    await session.execute(_begin(wanted, seconds))
+    # A little longer than the server's own limit, so that its answer comes first.
+    seconds = session.limits.ddl_timeout_s + session.limits.connect_timeout_s
+    await session.execute(_begin(wanted, session.limits.ddl_timeout_s))
     before = await read_table(session, wanted.schema, wanted.table)
     if before is not None and not (before.ours or wanted.trusted):
         raise Unavailable(f"table {wanted.target} was made by somebody else at this moment")

@@ -27,6 +27,7 @@ Key = bytes | tuple[bytes, ...]
 Misfits = dict[int, dict[str, Value]]
 
 _BLOCK_ROWS_MAX: Final = 256
+_RUN_ROWS: Final = 1024
 _SPARSE: Final = 3  # by column pays off until a block has this many holes for each value
 
 
@@ -50,6 +51,7 @@ class Encoding:
         self._seen: dict[Key, int] = {}
         self._out: list[bytes] = []
         self._loose: list[int] = []
+        self._order: list[int] = []
         self._unmapped: Misfits = {}
         self._unmapped_cell = plan.cell_of(UNMAPPED)
         self.missing: dict[str, ColumnType] = {}
@@ -67,6 +69,16 @@ class Encoding:
             await asyncio.sleep(0)
         for place, values in self._unmapped.items():
             self._out[place] = self._with_unmapped(self._out[place], values)
+        await self._sort()
+
+    async def _sort(self) -> None:
+        """Order keys in runs: each is short, and the sort of the whole only merges them."""
+        keys = list(self._seen)
+        for at in range(0, len(keys), _RUN_ROWS):
+            keys[at : at + _RUN_ROWS] = sorted(keys[at : at + _RUN_ROWS])
+            await asyncio.sleep(0)
+        keys.sort()
+        self._order = [self._seen[key] for key in keys] + self._loose
 
     @property
     def wants_unmapped(self) -> bool:
@@ -91,11 +103,7 @@ class Encoding:
 
     def rows(self) -> Iterator[bytes]:
         """By key, so that any two flushes lock rows in one order; then rows without a key, by offset."""
-        out = self._out
-        if not self._key_cells:
-            return iter(out)
-        places = [place for _, place in sorted(self._seen.items())]
-        return map(out.__getitem__, places + self._loose)
+        return map(self._out.__getitem__, self._order) if self._key_cells else iter(self._out)
 
     def _pace(self, took_s: float, slice_s: float) -> None:
         if took_s > slice_s / 2:

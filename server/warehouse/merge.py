@@ -34,7 +34,6 @@ class Staging:
     """The staging table for the `number`-th table of a batch, as seen by one plan."""
 
     def __init__(self, number: int, plan: Plan) -> None:
-        self.number = number
         self.name = f"penstock_staging_{number}"
         self.need: dict[str, int] = {}
         self.columns = [self._pooled(column.wire) for column in plan.columns]
@@ -47,20 +46,20 @@ class Staging:
 
     async def prepare(self, session: Session) -> None:
         """Make or widen the table; outside of any transaction, so that a rollback does not take it away."""
-        have = session.staging.get(self.number)
+        have = session.staging.get(self.name)
         if have is not None and sum((have | self.need).values()) > _STAGING_COLUMNS_MAX:
             await session.execute(f"DROP TABLE pg_temp.{self.name}")
-            del session.staging[self.number]
+            del session.staging[self.name]
             have = None
         if have is None:
             columns = ", ".join([f"{ORDINAL} int4", *_pool_columns({}, self.need)])
             await session.execute(f"CREATE TEMP TABLE {self.name} ({columns}) ON COMMIT DELETE ROWS")
-            session.staging[self.number] = dict(self.need)
+            session.staging[self.name] = dict(self.need)
             return
         added = [f"ADD COLUMN {column}" for column in _pool_columns(have, self.need)]
         if added:
             await session.execute(f"ALTER TABLE pg_temp.{self.name} {', '.join(added)}")
-            session.staging[self.number] = {
+            session.staging[self.name] = {
                 letter: max(have.get(letter, 0), self.need.get(letter, 0)) for letter in have | self.need
             }
 

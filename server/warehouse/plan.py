@@ -98,7 +98,8 @@ def new_plan(shape: TableShape, options: TableOptions, key: UniqueKey | None) ->
 
 def wanted_key(options: TableOptions) -> tuple[str, ...]:
     """The columns of the configured primaryKey, as the table names them."""
-    return tuple(dict.fromkeys(column_name(name) for name in options.merge_key))
+    names = (column_name(name) for name in options.merge_key)
+    return tuple(dict.fromkeys(name for name in names if name not in RESERVED))
 
 
 def choose_key(shape: TableShape, options: TableOptions) -> UniqueKey | None:

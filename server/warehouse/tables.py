@@ -13,7 +13,7 @@ from server.warehouse.connection import Connections
 from server.warehouse.encode import Encoding
 from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
 from server.warehouse.limits import Limits
-from server.warehouse.names import column_name
+from server.warehouse.names import column_name, table_name
 from server.warehouse.plan import NO_SLOT, Plan, Slot, choose_key, new_plan, wanted_key
 from server.warehouse.schema import STREAM, UNMAPPED, TableShape, read_table
 from server.warehouse.types import ColumnType, infer, promote
@@ -33,7 +33,7 @@ class Tables:
         self._connections = connections
         self._limits = limits
         self._shapes: dict[str, TableShape] = {}
-        self._plans: dict[tuple[str, TableOptions], Plan] = {}
+        self._plans: dict[tuple[str, str, TableOptions], Plan] = {}
         self._growth: dict[str, tuple[float, int]] = {}
         self.columns_added = 0
 
@@ -48,7 +48,7 @@ class Tables:
     ) -> tuple[Plan, Encoding]:
         """The rows as bytes; afterwards the table has every column that they are loaded into."""
         await self._reachable(table, rows, options)
-        plan = self._plans.get((table, options))
+        plan = self._plans.get((table, owner, options))
         if plan is None or len(plan.slots) > _SLOTS_MAX:
             plan = await self._planned(table, rows, options, owner)
         overflow: dict[str, Slot] = {}
@@ -64,7 +64,7 @@ class Tables:
         shape = await self._shape(table)
         if shape is None:
             return
-        if not shape.ours and table not in options.trusted_tables:
+        if not shape.ours and not _is_trusted(table, options):
             reason = f"table {table} was not made by Penstock, and events do not reach tables of others"
             raise RowsRefused([Refused(row.offset, reason, "") for row in rows])
         if not shape.loadable:
@@ -87,7 +87,7 @@ class Tables:
         if shape is None or (options.merge_key and choose_key(shape, options) is None):
             shape = await self._grow(self._first(table, shape, rows, options, owner))
         plan = new_plan(shape, options, choose_key(shape, options))
-        self._plans[table, options] = plan
+        self._plans[table, owner, options] = plan
         return plan
 
     def _first(
@@ -104,7 +104,7 @@ class Tables:
             columns[indexed] = ColumnType.TIMESTAMPTZ
         for name in key:
             columns.setdefault(name, _key_type(name, rows))
-        trusted = table in options.trusted_tables
+        trusted = _is_trusted(table, options)
         return ddl.Wanted(
             self._schema, table, columns, (STREAM, *key) if key else (), owner, indexed, trusted
         )
@@ -127,20 +127,20 @@ class Tables:
         if encoding.wants_unmapped and UNMAPPED not in plan.shape.columns:
             new[UNMAPPED] = ColumnType.JSONB
         if new:
-            table, trusted = plan.shape.name, plan.shape.name in plan.options.trusted_tables
+            table, trusted = plan.shape.name, _is_trusted(plan.shape.name, plan.options)
             shape = await self._grow(ddl.Wanted(self._schema, table, new, owner=owner, trusted=trusted))
             self.columns_added += len(new)
-            plan = self._replanted(plan, shape, absent)
+            plan = self._replanted(plan, shape, absent, owner)
         if encoding.wants_unmapped:
             plan.use(UNMAPPED)
         overflow.update((raw, NO_SLOT) for raw in absent if raw not in plan.slots)
         return plan
 
-    def _replanted(self, old: Plan, shape: TableShape, names: Iterable[str]) -> Plan:
+    def _replanted(self, old: Plan, shape: TableShape, names: Iterable[str], owner: str) -> Plan:
         plan = new_plan(shape, old.options, choose_key(shape, old.options))
         for raw in (*old.slots, *names):
             plan.take(raw)
-        self._plans[shape.name, old.options] = plan
+        self._plans[shape.name, owner, old.options] = plan
         return plan
 
     def _admitted(self, plan: Plan, absent: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
@@ -165,6 +165,10 @@ class Tables:
             begun, used = now, 0
         self._growth[table] = (begun, used)
         return self._limits.new_columns_per_minute - used
+
+
+def _is_trusted(table: str, options: TableOptions) -> bool:
+    return table in map(table_name, options.trusted_tables)
 
 
 def _key_type(name: str, rows: Sequence[Row]) -> ColumnType:

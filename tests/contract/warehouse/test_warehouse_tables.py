@@ -315,3 +315,37 @@ async def test_many_rows_of_many_shapes_fold_and_land(link, sql):
     await link.flush(*rows)
     assert await sql.fetchval("SELECT count(*) FROM events") == 700
     assert await sql.fetchval("SELECT max(n) = 2999 AND min(n) = 2300 FROM events")
+
+
+async def test_links_with_equal_options_encode_at_once_without_mixing(destination, make_link, sql):
+    links = [await make_link(f"l{at}") for at in range(3)]
+    batches = [
+        link.batch([{"message_id": f"{at}-{row}", f"c{row % 50}": row} for row in range(1500)])
+        for at, link in enumerate(links)
+    ]
+    await asyncio.gather(*(link.land(batch) for link, batch in zip(links, batches, strict=True)))
+    assert await sql.fetchval("SELECT count(*) FROM events") == 4500
+    assert (
+        await sql.fetchval("SELECT count(*) FROM events WHERE c7 = split_part(message_id, '-', 2)::int") == 90
+    )
+
+
+async def test_staged_rows_of_a_failed_flush_do_not_pile_up(link, sql):
+    await link.flush({"message_id": "m", "a": "x"})
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE events")
+        with pytest.raises(Unavailable):
+            await link.flush(*({"message_id": f"m{at}", "a": "x" * 900} for at in range(500)))
+    async with link.destination._connections.turn() as session:
+        sizes = [
+            await session.connection.fetchval(f"SELECT pg_relation_size('pg_temp.{t}')")
+            for t in session.staging
+        ]
+    assert sizes == [0]
+
+
+async def test_a_trusted_table_is_known_by_its_configured_name(make_link, sql):
+    await sql.execute('CREATE TABLE "my_events" (message_id text PRIMARY KEY)')
+    link = await make_link(trusted_tables=frozenset({"my!events"}))
+    await link.flush({"message_id": "m"}, table="my!events")
+    assert await sql.fetchval("SELECT count(*) FROM my_events") == 1
