@@ -21,7 +21,7 @@ from .ledger import Ledger
 from .links import LinkConfig
 from .outcome import Dropped, Refused
 from .pacer import Pacer
-from .reader import Events, StreamReader
+from .reader import EventGroup, Events, StreamReader
 
 _CLOCK_EVERY: Final = 16
 _RECHECK_S_MAX: Final = 60.0
@@ -158,33 +158,39 @@ class Preparer:
 
     async def _lay_out(self, events: Events, batch: Prepared) -> None:
         """Adds what follows `batch.last` of `events`, as far as the batch has room."""
-        begin, at = batch.last, events.index_after(batch.last)
+        begin = batch.last
         if batch.committed_ms is None:
             batch.committed_ms = events.committed_ms
         await self._pacer.begin()
         try:
-            while at < len(events.offsets) and not self._full(batch):
-                end = min(at + _CLOCK_EVERY, len(events.offsets))
-                at = self._lay_out_some(events, at, end, batch)
-                if self._pacer.spent:
-                    await self._pacer.breathe()
+            for group in events.groups:
+                at = max(0, batch.last + 1 - group.first_offset)
+                while at < len(group.items) and not self._full(batch):
+                    at = self._lay_out_some(group, at, batch)
+                    if self._pacer.spent:
+                        await self._pacer.breathe()
         finally:
             self._pacer.end()
-        batch.last = events.last if at >= len(events.offsets) else batch.offsets[-1]
+        if not self._full(batch):
+            batch.last = events.last
         batch.dropped.extend(dropped for dropped in events.dropped if begin < dropped.first <= batch.last)
 
-    def _lay_out_some(self, events: Events, at: int, end: int, batch: Prepared) -> int:
-        while at < end and not self._full(batch):
-            offset, value = events.offsets[at], events.values[at]
-            if value is None:
-                batch.refused[offset] = events.refused[offset]
-            else:
-                try:
-                    self._layout.lay_out(offset, value, batch.rows)
-                except Exception as error:
-                    reason = f"cannot be laid out: {type(error).__name__}: {error}"
-                    batch.refused[offset] = Refused(offset, reason)
-            batch.offsets.append(offset)
-            batch.raw_bytes += events.sizes[at]
+    def _lay_out_some(self, group: EventGroup, at: int, batch: Prepared) -> int:
+        """A few events, between two looks at the clock. An event for which that raises is refused."""
+        first = group.first_offset + at
+        room_bytes = self._link.batch_bytes_max - batch.raw_bytes
+        room = self._link.batch_events_max - len(batch.offsets)
+        lay_out, rows, items = self._layout.lay_out, batch.rows, group.items
+        end = min(at + _CLOCK_EVERY, at + room, len(items))
+        while at < end and room_bytes > 0:
+            offset = group.first_offset + at
+            try:
+                lay_out(offset, group.event(at), rows)
+            except Exception as error:
+                batch.refused[offset] = Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}")
+            room_bytes -= len(items[at])
             at += 1
+        batch.raw_bytes = self._link.batch_bytes_max - room_bytes
+        batch.last = group.first_offset + at - 1
+        batch.offsets.extend(range(first, batch.last + 1))
         return at

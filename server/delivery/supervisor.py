@@ -7,6 +7,7 @@ commits, without a read. Thread: the event loop.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
@@ -72,9 +73,8 @@ class Delivery:
             id_: Destination(destinations[id_], connections_max, limits)
             for id_ in {link.destination_id for link in links}
         }
-        self._readers = {
-            id_: StreamReader(store.wal, id_, self._pacer) for id_ in {link.stream_id for link in links}
-        }
+        streams = Counter(link.stream_id for link in links)
+        self._readers = {id_: StreamReader(store.wal, id_, shared=n > 1) for id_, n in streams.items()}
         self._flushers: dict[str, Flusher] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._quotas: dict[str, _Quota] = {}

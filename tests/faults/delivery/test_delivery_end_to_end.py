@@ -10,7 +10,6 @@ from tests.faults.delivery.box import (
     STREAM,
     Box,
     append,
-    without_key,
     bodies,
     config_of,
     fetch,
@@ -19,6 +18,7 @@ from tests.faults.delivery.box import (
     opened,
     running,
     until,
+    without_key,
 )
 
 
