@@ -153,10 +153,6 @@ class Connections:
                 session.connection.terminate()
         self._idle.clear()
 
-    @property
-    def open_count(self) -> int:
-        return len(self._idle) + len(self._busy)
-
     async def _take(self) -> Session:
         while self._idle and not self._closed:
             session = self._idle.pop()
