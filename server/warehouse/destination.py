@@ -9,6 +9,7 @@ the edge. Runs on the event-loop thread.
 
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 
 from server.warehouse import merge, progress
 from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Row, TableOptions, Takeover
@@ -169,13 +170,16 @@ class Destination:
 
 
 def _by_table(rows: list[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = {}
+    """The rows of each table in offset order; the names are those of the tables."""
+    named: dict[str, list[Row]] = {}
     for row in rows:
-        grouped.setdefault(row.table, []).append(row)
+        named.setdefault(row.table, []).append(row)
     tables: dict[str, list[Row]] = {}
-    for raw, part in grouped.items():
+    for raw, part in named.items():
         tables.setdefault(table_name(raw), []).extend(part)
-    return {table: sorted(part, key=lambda row: row.offset) for table, part in tables.items()}
+    for part in tables.values():
+        part.sort(key=attrgetter("offset"))
+    return tables
 
 
 async def _commit(session: Session, doing: str) -> None:

@@ -1,8 +1,8 @@
 """How the rows of one table are loaded: which columns take part, in which order, and what makes two rows one.
 
 A plan belongs to one link, is kept between its batches and grows with the columns that events use; it is
-dropped when its table changes. Column 0 of a row's cells is the row head, the stream's cell never changes; the rest starts as NULL
-in every row.
+dropped when its table changes. Column 0 of a row's cells is the row head, the stream's cell never changes;
+the rest starts as NULL in every row.
 """
 
 from collections.abc import Iterator
