@@ -177,3 +177,13 @@ def test_a_wide_table_is_turned() -> None:
     narrow = table(["a", "b"], [["1", "2"]], 80)
     assert narrow.splitlines()[0] == "a | b"
     assert table(["a", "long"], [["1", "x" * 90]], 40) == f"a    | 1\nlong | {'x' * 90}"
+
+
+def test_check_can_try_the_destinations(run: Run, conf: str, tmp_path: Path) -> None:
+    assert run("check", "--connect", "--conf", conf).stdout.endswith("d: ok\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(Path(conf).read_text().replace('"db": "penstock_test', '"db": "no_penstock_test'))
+    result = run("check", "--connect", "--conf", str(broken))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("d: ")
+    assert "1 of 1 destinations cannot be used" in result.stderr
