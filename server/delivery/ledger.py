@@ -8,6 +8,8 @@ be written; nothing is changed in memory then.
 """
 
 import asyncio
+from concurrent.futures import Executor
+from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
@@ -29,10 +31,11 @@ _LEAP_MIN: Final = 1_000_000
 class Ledger:
     """One link's books, opened from the catalog."""
 
-    def __init__(self, store: Store, link: LinkConfig, clock: SystemClock) -> None:
+    def __init__(self, store: Store, link: LinkConfig, clock: SystemClock, threads: Executor) -> None:
         self._store = store
         self._link = link
         self._clock = clock
+        self._threads = threads
         self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
         self.checkpoint: Checkpoint = checkpoints.load(
             store.catalog, link.id, link.generation, _oldest_retained(store, link.stream_id)
@@ -91,7 +94,8 @@ class Ledger:
         """
         for at in range(0, len(outcome.refused), _PAYLOADS_PER_WRITE):
             offsets = [refused.offset for refused in outcome.refused[at : at + _PAYLOADS_PER_WRITE]]
-            payloads = await asyncio.to_thread(self._payloads, offsets)
+            read = partial(self._payloads, offsets)
+            payloads = await asyncio.get_running_loop().run_in_executor(self._threads, read)
             if payloads:
                 await self._store.scratch.write(payloads)
 

@@ -7,7 +7,7 @@ Thread: the event loop. One pacer serves every flusher of the process.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 SLICE_S: Final = 0.002
 """A slice of layout or decoding ends after this long; ingest waits no longer than that for the loop."""
@@ -24,20 +24,34 @@ def no_pressure() -> float:
 class Pacer:
     """`pressure()` says how much the loop is wanted by others: 0.0 = idle … 1.0 = ingest latency is at its
     limit.
-
-    Between `begin` and `end` the caller has the turn: however many links are busy, the loop runs one slice
-    per round.
     """
 
     def __init__(self, pressure: Callable[[], float]) -> None:
         self._pressure = pressure
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
+
+    def turn(self) -> "Turn":
+        """`async with pacer.turn() as turn:`; however many links are busy, the loop runs one slice a round."""
+        return Turn(self._lock, self._pressure)
+
+
+class Turn:
+    """The right to use the loop, in slices. Look at `spent` now and then, and `breathe` when it is true."""
+
+    __slots__ = ("_held", "_lock", "_pressure", "_slice_ends_s")
+
+    def __init__(self, lock: asyncio.Lock, pressure: Callable[[], float]) -> None:
+        self._lock = lock
+        self._pressure = pressure
+        self._held = False
         self._slice_ends_s = 0.0
 
-    async def begin(self) -> None:
-        """Waits for the turn and begins a slice."""
-        await self._turn.acquire()
-        self._slice_ends_s = time.perf_counter() + SLICE_S
+    async def __aenter__(self) -> Self:
+        await self._take()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._give()
 
     @property
     def spent(self) -> bool:
@@ -45,19 +59,23 @@ class Pacer:
         return time.perf_counter() >= self._slice_ends_s
 
     async def breathe(self) -> None:
-        """Lets everything that waits for the loop run, longer under pressure, gives the turn on and waits
-        for the next.
-        """
+        """Lets everything that waits for the loop run, longer under pressure; then the turn goes round."""
         yielded_s = time.perf_counter()
         await asyncio.sleep(0)
         others_s = time.perf_counter() - yielded_s
         pause_s = max(self._pressure() * PAUSE_S_MAX, others_s if others_s > SLICE_S else 0.0)
         if pause_s > 0:
             await asyncio.sleep(min(pause_s, PAUSE_S_MAX))
-        self._turn.release()
-        await self._turn.acquire()
+        self._give()
+        await self._take()
+
+    async def _take(self) -> None:
+        await self._lock.acquire()
+        self._held = True
         self._slice_ends_s = time.perf_counter() + SLICE_S
 
-    def end(self) -> None:
-        """Gives the turn on."""
-        self._turn.release()
+    def _give(self) -> None:
+        # Not held if the task was cancelled while it waited for its next turn.
+        if self._held:
+            self._held = False
+            self._lock.release()

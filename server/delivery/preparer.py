@@ -161,16 +161,13 @@ class Preparer:
         begin = batch.last
         if batch.committed_ms is None:
             batch.committed_ms = events.committed_ms
-        await self._pacer.begin()
-        try:
+        async with self._pacer.turn() as turn:
             for group in events.groups:
                 at = max(0, batch.last + 1 - group.first_offset)
                 while at < len(group.items) and not self._full(batch):
                     at = self._lay_out_some(group, at, batch)
-                    if self._pacer.spent:
-                        await self._pacer.breathe()
-        finally:
-            self._pacer.end()
+                    if turn.spent:
+                        await turn.breathe()
         if not self._full(batch):
             batch.last = events.last
         batch.dropped.extend(dropped for dropped in events.dropped if begin < dropped.first <= batch.last)

@@ -10,7 +10,9 @@ in a worker thread, decoding runs in the slices of whoever asks.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from server.ingest import restorer
@@ -38,7 +40,7 @@ class EventGroup:
         self._decoded: dict[int, Event] | None = {} if shared else None
 
     def event(self, at: int) -> Event:
-        """The event of item `at`. Raises whatever is wrong with it: the caller refuses it with that reason."""
+        """The event of item `at`. Raises whatever is wrong with it; the caller refuses it for that."""
         decoded = self._decoded
         if decoded is None:
             return self._restore(self.items[at])
@@ -64,8 +66,9 @@ class Events:
 class StreamReader:
     """One per stream that has links; `shared` if it has several."""
 
-    def __init__(self, wal: Wal, stream_id: str, *, shared: bool) -> None:
+    def __init__(self, wal: Wal, stream_id: str, threads: Executor, *, shared: bool) -> None:
         self._wal = wal
+        self._threads = threads
         self._stream_id = stream_id
         self._shared = shared
         self._kept: deque[Events] = deque(maxlen=CHUNKS_KEPT if shared else 1)
@@ -81,9 +84,8 @@ class StreamReader:
             for events in self._kept:
                 if events.after <= after < events.last:
                     return events
-            chunk = await asyncio.to_thread(
-                self._wal.read, self._stream_id, after, CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX
-            )
+            read = partial(self._wal.read, self._stream_id, after, CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX)
+            chunk = await asyncio.get_running_loop().run_in_executor(self._threads, read)
             events = self._events(after, chunk)
             if events.last > after:
                 self._kept.append(events)

@@ -9,6 +9,7 @@ commits, without a read. Thread: the event loop.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Final
 
@@ -25,6 +26,7 @@ from .preparer import Preparer
 from .reader import StreamReader
 
 _QUOTA_EVERY_S: Final = 0.1
+_THREADS_MAX: Final = 2
 
 
 class _Quota:
@@ -73,8 +75,11 @@ class Delivery:
             id_: Destination(destinations[id_], connections_max, limits)
             for id_ in {link.destination_id for link in links}
         }
+        self._threads = ThreadPoolExecutor(_THREADS_MAX, "delivery")
         streams = Counter(link.stream_id for link in links)
-        self._readers = {id_: StreamReader(store.wal, id_, shared=n > 1) for id_, n in streams.items()}
+        self._readers = {
+            id_: StreamReader(store.wal, id_, self._threads, shared=n > 1) for id_, n in streams.items()
+        }
         self._flushers: dict[str, Flusher] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._quotas: dict[str, _Quota] = {}
@@ -104,6 +109,8 @@ class Delivery:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(destination.close() for destination in self._destinations.values()))
+        # A cancelled task leaves its read of the WAL running; the store must not be closed under it.
+        await asyncio.to_thread(self._threads.shutdown)
 
     def status(self) -> list[LinkStatus]:
         """Every link, in the order of the configuration."""
@@ -131,7 +138,7 @@ class Delivery:
         return quota is not None and quota.exceeded(self._clock.monotonic_s())
 
     def _flusher(self, link: LinkConfig) -> Flusher:
-        ledger = Ledger(self._store, link, self._clock)
+        ledger = Ledger(self._store, link, self._clock, self._threads)
         reader = self._readers[link.stream_id]
         preparer = Preparer(link, self._store.wal, reader, ledger, self._pacer, self._clock)
         destination = self._destinations[link.destination_id]

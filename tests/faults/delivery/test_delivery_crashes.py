@@ -4,6 +4,7 @@ The link has no merge key, so nothing would hide a row that was loaded twice. Th
 stalling the wire where that step's bytes would pass.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import pytest
 from server.clock import SystemClock
 from server.delivery.ledger import Ledger
 from server.delivery.outcome import Outcome, Refused
+from storage import Store
 from tests.faults.delivery.box import (
     BATCHED,
     STREAM,
@@ -74,15 +76,14 @@ async def test_a_dead_letter_of_a_batch_that_landed_unheard(tmp_path: Path, data
 
 
 async def test_a_crash_between_the_payload_and_the_index_of_a_dead_letter(tmp_path: Path) -> None:
-    link = without_key()
     async with opened(tmp_path) as store:
         await append(store, bodies(["m1"]))
         offset = store.wal.head(STREAM)
         outcome = Outcome(0, (Refused(offset, "why"),))
-        await Ledger(store, link, SystemClock())._copy_payloads(outcome)
+        await ledger_of(store)._copy_payloads(outcome)
     for _ in range(2):
         async with opened(tmp_path) as store:
-            ledger = Ledger(store, link, SystemClock())
+            ledger = ledger_of(store)
             if ledger.checkpoint.last < offset:
                 await ledger.settle(offset, outcome, None)
             assert (ledger.checkpoint.dead_letters, ledger.checkpoint.last) == (1, offset)
@@ -101,6 +102,10 @@ async def test_again_and_again(tmp_path: Path, database: str) -> None:
     async with running(tmp_path, {"pg": config_of(database)}, [BATCHED]) as box:
         await box.drained()
     assert await message_ids(database) == expected
+
+
+def ledger_of(store: Store) -> Ledger:
+    return Ledger(store, without_key(), SystemClock(), ThreadPoolExecutor(1))
 
 
 async def crash_at(step: str, path: Path, database: str) -> None:

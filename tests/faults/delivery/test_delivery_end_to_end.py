@@ -1,10 +1,13 @@
 """From the WAL into a real Postgres, without faults: what lands, in which order, what is said of it."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from server.clock import SystemClock
 from server.delivery import Fate, LinkConfig, LinkState
+from server.delivery.ledger import Ledger
 from tests.faults.delivery.box import (
     LINK,
     STREAM,
@@ -168,8 +171,5 @@ def due_ms(box: Box) -> int | None:
 
 async def make_due(path: Path, link: LinkConfig) -> None:
     """Sets the stored due time into the past, as waiting would."""
-    from server.clock import SystemClock
-    from server.delivery.ledger import Ledger
-
     async with opened(path) as store:
-        await Ledger(store, link, SystemClock()).set_due(1)
+        await Ledger(store, link, SystemClock(), ThreadPoolExecutor(1)).set_due(1)

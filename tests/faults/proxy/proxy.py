@@ -38,7 +38,7 @@ class _Trigger:
     gate_tail: bytes = b""
 
     def sent(self, data: bytes) -> bytes:
-        """Takes what the client sends, until `gate` was seen; returns what follows the gate (b"" until then)."""
+        """Takes what the client sends, until `gate` was seen; gives what follows it (b"" until then)."""
         if not self.gate:
             return data
         seen = self.gate_tail + data
