@@ -115,6 +115,7 @@ async def test_unmapped_objects_merge_too(link, sql):
         ("timestamptz", "2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
         ("jsonb", '[1, {"a": null}]', '[1, {"a": null}]'),
         ("jsonb", "plain", '"plain"'),
+        ("json", '{"a": 1}', '{"a": 1}'),
         ("int4", "7", 7),
         ("numeric", 2**70, 2**70),
         ("date", T0, datetime(2026, 3, 1, tzinfo=UTC).date()),
