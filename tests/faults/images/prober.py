@@ -1,0 +1,44 @@
+"""A process that does what its standard input says, line by line, and answers each line with what became of
+it.
+
+`append N [BYTES]` event number N; `put N` into the catalog; `count` readable events; `refusal`; `close`.
+Argument: the folder of the store. The answer is "ok", a number, or the name of the error.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from server.clock import SystemClock
+from storage import Put, StorageError, Store, StoreOptions
+
+
+async def _obey(store: Store, words: list[str]) -> str:
+    match words:
+        case ["append", number, *size]:
+            item = number.encode() * int(size[0] if size else 1)
+            await store.wal.append("site", b"", [item], [int(number)]).durable()
+        case ["put", number]:
+            await store.catalog.write([Put("facts", number.encode(), b"")])
+        case ["count"]:
+            return str(sum(len(group.items) for group in store.wal.read("site", 0, 1 << 30, 1 << 20).groups))
+        case ["refusal"]:
+            return type(store.wal.refusal).__name__
+        case ["close"]:
+            store.close()
+    return "ok"
+
+
+async def main(path: Path) -> None:
+    store = Store.open(path, StoreOptions(segment_bytes=256 * 1024, free_bytes_min=0), SystemClock())
+    print("open", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        try:
+            answer = await asyncio.wait_for(_obey(store, line.split()), 20)
+        except StorageError as error:
+            answer = type(error).__name__
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
