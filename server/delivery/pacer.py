@@ -31,7 +31,7 @@ class Pacer:
         self._lock = asyncio.Lock()
 
     def turn(self) -> "Turn":
-        """`async with pacer.turn() as turn:`; however many links are busy, the loop runs one slice a round."""
+        """`async with pacer.turn() as turn:`; with many busy links the loop still runs one slice a round."""
         return Turn(self._lock, self._pressure)
 
 
