@@ -25,7 +25,7 @@ _SMOOTHING: Final = 0.2
 
 
 class Housekeeping:
-    """`keep_after()` gives stream → offset up to which every link is done, None while that is not known."""
+    """`keep_after()` of `run` gives stream → offset up to which every link is done, None while unknown."""
 
     def __init__(self, wal: Wal, heartbeats: Heartbeats, clock: SystemClock) -> None:
         self._wal = wal
@@ -37,8 +37,10 @@ class Housekeeping:
         """How much the loop is wanted by requests: 0.0 = idle … 1.0 = they wait as long as they may."""
         return min(1.0, max(0.0, (self._lag_s - _LAG_EASY_S) / (_LAG_FULL_S - _LAG_EASY_S)))
 
-    async def run(self, keep_after: Callable[[], dict[str, int] | None]) -> None:
-        """Until cancelled."""
+    async def run(
+        self, keep_after: Callable[[], dict[str, int] | None], every_tick: Callable[[], None]
+    ) -> None:
+        """Until cancelled. `keep_after()` is asked before trimming, `every_tick` runs every 20 ms."""
         trim_due_s = self._clock.monotonic_s() + _TRIM_EVERY_S
         while True:
             before_s = self._clock.monotonic_s()
@@ -46,6 +48,7 @@ class Housekeeping:
             now_s = self._clock.monotonic_s()
             self._lag_s += _SMOOTHING * (now_s - before_s - _TICK_S - self._lag_s)
             self._heartbeats.beat("housekeeping", _DEADLINE_S, now_s)
+            every_tick()
             if now_s >= trim_due_s:
                 trim_due_s = now_s + _TRIM_EVERY_S
                 await self._trim(keep_after())

@@ -53,15 +53,21 @@ class Run:
         self.heartbeats = Heartbeats()
         self.housekeeping = Housekeeping(store.wal, self.heartbeats, clock)
         self.outbound = Outbound(config, store, clock, self.housekeeping.pressure)
+        self.closed: dict[str, str] = {}
+        """Stream → problem slug, while it must not take events."""
         self.stopping = False
         self.stop_requested = asyncio.Event()
         self.exit_code = EXIT_OK
 
-    def refuse_stream(self, stream: str) -> str | None:
-        """A problem slug while this stream must not take events."""
-        if self.stopping:
-            return "stopping"
-        return "backlog_full" if self.outbound.backlog_exceeded(stream) else None
+    def close_streams(self) -> None:
+        """Bring `closed` up to date. Asked many times a second, so that requests need not compute it."""
+        for stream in self.config.streams:
+            if self.stopping:
+                self.closed[stream] = "stopping"
+            elif self.outbound.backlog_exceeded(stream):
+                self.closed[stream] = "backlog_full"
+            else:
+                self.closed.pop(stream, None)
 
     def unready(self) -> str | None:
         """Why events cannot be taken, None if they can."""
@@ -78,7 +84,7 @@ class Run:
             self.store.wal,
             keys,
             TrustedProxies(config.server.trusted_proxies),
-            self.refuse_stream,
+            self.closed,
             body_limits(config),
             event_limits(config),
             self.counters,
@@ -140,12 +146,15 @@ async def _run(run: Run) -> None:
     )
     listener = asyncio.create_task(server.serve(), name="listener")
     run.outbound.start()
-    housekeeping = asyncio.create_task(run.housekeeping.run(run.outbound.keep_after), name="housekeeping")
+    housekeeping = asyncio.create_task(
+        run.housekeeping.run(run.outbound.keep_after, run.close_streams), name="housekeeping"
+    )
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
     stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     _log.info("stopping")
     run.stopping = True
+    run.close_streams()
     server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()

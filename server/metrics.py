@@ -8,7 +8,7 @@ then (70 ms at start otherwise).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
 from server.delivery import LinkState, LinkStatus
@@ -164,13 +164,13 @@ class _Collector:
     def collect(self) -> "Iterator[Metric]":
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-        for source in (*self._sources, lambda: store_samples(self._stats)):
-            for sample in source():  # type: ignore[no-untyped-call]
-                family: Any = CounterMetricFamily if sample.kind == "counter" else GaugeMetricFamily
-                metric = family(sample.name, sample.text, labels=sample.labels)
-                for labels, value in sample.rows:
-                    metric.add_metric(labels, value)
-                yield metric
+        samples = [*chain.from_iterable(source() for source in self._sources), *store_samples(self._stats)]
+        for sample in samples:
+            family: Any = CounterMetricFamily if sample.kind == "counter" else GaugeMetricFamily
+            metric = family(sample.name, sample.text, labels=sample.labels)
+            for labels, value in sample.rows:
+                metric.add_metric(labels, value)
+            yield metric
         yield _commit_times(self._stats)
 
 

@@ -8,7 +8,7 @@ awaits are the body, the commit and the answer.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Final
 
 from server.access import (
@@ -43,13 +43,14 @@ from storage import StorageError, Wal
 Headers = dict[bytes, bytes]
 
 _STARTS_MAX: Final = 10_000
+_GRANTS_MAX: Final = 4_096
 # A body of 10 MB that needs repairs takes up to 0.9 s to decode (a regular one 26 ms): not on the loop.
 _DECODE_INLINE_BYTES_MAX: Final = 1_000_000
 
 
 class IngestLane:
-    """Answers requests on ingest paths. `refuse_stream(stream)` is a problem slug while that stream must not
-    take events.
+    """Answers requests on ingest paths. `closed` maps a stream to a problem slug while it must not take
+    events.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class IngestLane:
         wal: Wal,
         keys: WriteKeys,
         proxies: TrustedProxies,
-        refuse_stream: Callable[[str], str | None],
+        closed: Mapping[str, str],
         body_limits: BodyLimits,
         event_limits: Limits,
         counters: IngestCounters,
@@ -66,13 +67,14 @@ class IngestLane:
         self._wal = wal
         self._keys = keys
         self._proxies = proxies
-        self._refuse_stream = refuse_stream
+        self._closed = closed
         self._body_limits = body_limits
         self._event_limits = event_limits
         self._counters = counters
         self._clock = clock
         self._cors = Cors(keys.origins)
         self._starts: dict[tuple[bytes | None, int], dict[str, Any]] = {}
+        self._grants: dict[tuple[bytes | None, bytes | None], Grant] = {}
 
     async def handle(self, route: IngestRoute, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request on `route`. Raises for nothing that a client can do."""
@@ -119,19 +121,23 @@ class IngestLane:
         self, route: IngestRoute, scope: Scope, headers: Headers, body: Body, receive: Receive
     ) -> Decoded | Refused:
         """Everything between the request line and durable events."""
-        key = find_key(headers, scope["query_string"])
-        grant = self._keys.grant(key) if key is not None else None
-        if key is not None:  # else the body may have one
-            barred = self._barred(grant, headers)
-            if barred is not None:
-                return barred
+        credentials = (headers.get(b"authorization"), headers.get(b"x-write-key"))
+        grant = self._grants.get(credentials)
+        key: str | None = None
+        if grant is None:
+            key = find_key(headers, scope["query_string"])
+            if key is not None:
+                grant = self._keys.grant(key)
+                self._remember(credentials, grant)
+        keyless = grant is None and key is None  # the body may have one
+        if not keyless and (barred := self._barred(grant, headers)) is not None:
+            return barred
         payload = await body.read(headers, receive)
         if isinstance(payload, Refusal):
             return Refused(payload.slug, payload.detail)
-        if key is None:
+        if keyless:
             grant = self._keyless_grant(route, headers, payload)
-            barred = self._barred(grant, headers)
-            if barred is not None:
+            if (barred := self._barred(grant, headers)) is not None:
                 return barred
         assert grant is not None
         decode = decode_batch if route.batch else decode_event
@@ -148,12 +154,17 @@ class IngestLane:
         """Why nothing can be taken for this key now, whatever the body says."""
         if grant is None:
             return Refused("unauthorized")
-        if not grant.allows_origin(headers.get(b"origin")):
+        if b"origin" in headers and not grant.allows_origin(headers[b"origin"]):
             return Refused("origin_not_allowed")
-        if (error := self._wal.refusal) is not None:
-            return store_refused(error)
-        slug = self._refuse_stream(grant.stream_id)
+        slug = self._closed.get(grant.stream_id)
         return Refused(slug) if slug is not None else None
+
+    def _remember(self, credentials: tuple[bytes | None, bytes | None], grant: Grant | None) -> None:
+        """Known credentials skip decoding and digest; strangers' are never kept."""
+        if grant is not None and credentials != (None, None):
+            if len(self._grants) >= _GRANTS_MAX:
+                self._grants.clear()
+            self._grants[credentials] = grant
 
     def _keyless_grant(self, route: IngestRoute, headers: Headers, payload: bytes) -> Grant | None:
         """The key in the body, else (where the route allows it) the stream that lists the request's host."""
@@ -163,19 +174,22 @@ class IngestLane:
         return self._keys.grant_for_host(headers.get(b"host", b"")) if route.host_fallback else None
 
     def _facts(self, route: IngestRoute, grant: Grant, scope: Scope, headers: Headers) -> RequestFacts:
-        browser = grant.kind == "browser"
-        policy = strictest(grant.ip_policy, headers.get(b"x-ip-policy"))
-        user_agent = headers.get(b"user-agent") if browser else None
-        return RequestFacts(
-            received_ms=self._clock.wall_ms(),
-            kind=grant.kind,
-            path_type=route.path_type,
-            ip=apply_policy(self._address(scope, headers), policy),
-            user_agent=user_agent.decode("utf-8", "replace") if user_agent else None,
-            locale=locale_of(headers.get(b"accept-language")) if browser else None,
-            id_seed=grant.id_seed,
-            needs_identity=route.needs_identity and not browser,
-        )
+        """Positional, in the order of RequestFacts: this is the hot path."""
+        policy = grant.ip_policy
+        if b"x-ip-policy" in headers:
+            policy = strictest(policy, headers[b"x-ip-policy"])
+        ip = self._address(scope, headers)
+        if policy != "keep":
+            ip = apply_policy(ip, policy)
+        now_ms = self._clock.wall_ms()
+        if grant.kind == "server":
+            return RequestFacts(
+                now_ms, "server", route.path_type, ip, None, None, grant.id_seed, route.needs_identity
+            )
+        agent = headers.get(b"user-agent")
+        agent_text = agent.decode("utf-8", "replace") if agent else None
+        locale = locale_of(headers.get(b"accept-language"))
+        return RequestFacts(now_ms, "browser", route.path_type, ip, agent_text, locale, grant.id_seed, False)
 
     def _address(self, scope: Scope, headers: Headers) -> str | None:
         client = scope.get("client")
