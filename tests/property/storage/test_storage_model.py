@@ -72,7 +72,7 @@ class WalMachine(RuleBasedStateMachine):
     )
     def read(self, stream: str, skip: int, count: int, size: int) -> None:
         events = self.events[stream]
-        after = events[min(skip, len(events) - 1)][0] if events else 0
+        after = events[min(skip, len(events) - 1)][0] if events else self.highest[stream]
         chunk = self.store.wal.read(stream, after, size, count)
         found = [
             (group.first_offset + at, item) for group in chunk.groups for at, item in enumerate(group.items)

@@ -1,5 +1,7 @@
 """The set of durable ids: its bounds in memory and time."""
 
+import gc
+from array import array
 from pathlib import Path
 
 from storage.dedupe import ID_BYTES, Dedupe
@@ -43,6 +45,13 @@ def test_a_large_generation_is_freed_in_slices() -> None:
     assert len(dedupe) == 0
     assert dedupe.free()
     assert len(drained(dedupe)) == 0
+
+
+def test_the_garbage_collector_does_not_look_into_generations() -> None:
+    dedupe = Dedupe(1_000 * ID_BYTES, 3_600)
+    dedupe.add({2**64 - 1, 2}, 0)
+    dedupe.restore(array("Q", [3, 2**63]), 0, 0)
+    assert not any(gc.is_tracked(generation.ids) for generation in dedupe._generations)
 
 
 def test_forgotten_ids_are_new_again() -> None:
