@@ -112,13 +112,17 @@ def flatten_below(
         column = columns[key]
         if column is None:
             continue
-        if type(value) in _SCALARS:
+        kind = type(value)
+        if kind in _SCALARS:
             row[column] = value
             continue
-        if taken is None:
-            taken = {above_columns[other] for other in above}
-        if column not in taken:
-            _place(key, value, column, columns, row)
+        if kind is dict:
+            # Its columns have other names than its own, so nothing would overwrite them.
+            if taken is None:
+                taken = {above_columns[other] for other in above}
+            if column in taken:
+                continue
+        _place(key, value, column, columns, row)
 
 
 def _place(key: str, value: Any, column: str, columns: Columns, row: dict[str, Value]) -> None:

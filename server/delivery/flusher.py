@@ -189,6 +189,7 @@ class Flusher:
         await self._until_done(partial(self._settle, batch, outcome))
         self._breaker.settled(batch.offsets, refused)
         self._pause.reset()
+        self._retry.reset()
         self._alarm = self.last_error = self.oldest_ms = None
 
     async def _flush(self, batch: Prepared, refused: dict[int, Refused], outcome: Outcome) -> Flushed:
@@ -221,8 +222,8 @@ class Flusher:
                     _log.exception("link %s: unexpected error, will try again", self.link.id)
                 await self._back_off(error)
             else:
-                self._retry.reset()
                 self.next_attempt_ms = None
+                self.last_error = self._alarm
                 return result
 
     async def _back_off(self, error: Exception) -> None:

@@ -12,6 +12,13 @@ from typing import Final, Self
 SLICE_S: Final = 0.002
 """A slice of layout or decoding ends after this long; ingest waits no longer than that for the loop."""
 
+GIVE_WAY_S_MAX: Final = 0.006
+"""Preparing a batch waits this long for a busy loop to fall idle: requests come first, and so does the
+encoding of the batch in flight, which Postgres waits for."""
+
+BUSY_ROUND_S: Final = 0.0002
+"""A round of the loop that takes longer had work for others."""
+
 PAUSE_S_MAX: Final = 0.02
 """The longest pause between two slices, at full pressure: delivery slows down under load but never stops."""
 
@@ -60,12 +67,17 @@ class Turn:
 
     async def breathe(self) -> None:
         """Lets everything that waits for the loop run, longer under pressure; then the turn goes round."""
-        yielded_s = time.perf_counter()
-        await asyncio.sleep(0)
-        others_s = time.perf_counter() - yielded_s
-        pause_s = max(self._pressure() * PAUSE_S_MAX, others_s if others_s > SLICE_S else 0.0)
-        if pause_s > 0:
-            await asyncio.sleep(min(pause_s, PAUSE_S_MAX))
+        now_s = time.perf_counter()
+        gives_way_until_s = now_s + GIVE_WAY_S_MAX
+        busy = True
+        while busy and now_s < gives_way_until_s:
+            round_began_s = now_s
+            await asyncio.sleep(0)
+            now_s = time.perf_counter()
+            busy = now_s - round_began_s > BUSY_ROUND_S
+        pressure = self._pressure()
+        if pressure > 0:
+            await asyncio.sleep(min(pressure, 1.0) * PAUSE_S_MAX)
         self._give()
         await self._take()
 
