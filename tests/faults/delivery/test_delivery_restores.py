@@ -1,0 +1,65 @@
+"""Either side put back from an older copy: nothing new is taken for delivered, and it is said."""
+
+import shutil
+from pathlib import Path
+
+from tests.faults.delivery.box import (
+    LINK,
+    append,
+    bodies,
+    config_of,
+    fetch,
+    fill,
+    message_ids,
+    running,
+    without_key,
+)
+
+
+async def test_a_store_put_back_from_an_old_copy(tmp_path: Path, database: str) -> None:
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    destinations = {"pg": config_of(database)}
+    async with running(store, destinations) as box:
+        await append(box.store, bodies(["m1"]))
+        await box.drained()
+    shutil.copytree(store, copy)
+    async with running(store, destinations) as box:
+        await append(box.store, bodies(["m2", "m3"]))
+        await box.drained()
+    for turn in range(2):
+        async with running(copy, destinations) as box:
+            await append(box.store, bodies([f"new{turn}"]))
+            await box.drained()
+            assert ("ahead" in (box.status().alarm or "")) == (turn == 0)
+    assert await message_ids(database) == ["m1", "m2", "m3", "new0", "new1"]
+
+
+async def test_a_database_put_back_gets_again_what_it_lost(tmp_path: Path, database: str) -> None:
+    destinations = {"pg": config_of(database)}
+    async with running(tmp_path, destinations) as box:
+        await append(box.store, bodies(["m1"]))
+        await box.drained()
+    kept = await fetch(database, "SELECT last_offset FROM penstock.progress")
+    async with running(tmp_path, destinations) as box:
+        await append(box.store, bodies(["m2"]))
+        await box.drained()
+    await fetch(database, "DELETE FROM events WHERE message_id = 'm2'")
+    await fetch(database, f"UPDATE penstock.progress SET last_offset = {kept[0][0]}, batch_id = ''")
+    async with running(tmp_path, destinations) as box:
+        await append(box.store, bodies(["m3"]))
+        await box.drained()
+        assert "behind" in (box.status().alarm or "")
+    assert await message_ids(database) == ["m1", "m2", "m3"]
+
+
+async def test_a_new_link_reads_what_is_retained(tmp_path: Path, database: str) -> None:
+    await fill(tmp_path, bodies(["m1"]))
+    await fill(tmp_path, bodies(["m2"]))
+    oldest, *_ = sorted((tmp_path / "wal").glob("*.lmdb"))
+    oldest.unlink()
+    oldest.with_suffix(".ids").unlink(missing_ok=True)
+    async with running(tmp_path, {"pg": config_of(database)}, [without_key()]) as box:
+        await box.drained()
+        assert (box.status().delivered, box.status().dropped) == (1, 0)
+        assert box.status(LINK.id).alarm is None
+    assert await message_ids(database) == ["m2"]
