@@ -83,12 +83,18 @@ class Dedupe:
 
     def restore(self, ids: "array[int]", first_ms: int, last_ms: int) -> None:
         """Ids of a whole segment, before the loop runs; segments come in order of time."""
-        for start in range(0, len(ids), self._generation_ids):
-            generation = _Generation(first_ms)
-            generation.ids = dict.fromkeys(ids[start : start + self._generation_ids])
-            generation.last_ms = last_ms
-            self._generations.appendleft(generation)
-            self._ids += len(generation.ids)
+        start = 0
+        while start < len(ids):
+            newest = self._generations[0] if self._generations else None
+            if newest is None or len(newest.ids) >= self._generation_ids:
+                newest = _Generation(first_ms)
+                self._generations.appendleft(newest)
+            before = len(newest.ids)
+            stop = start + self._generation_ids - before
+            newest.ids.update(dict.fromkeys(ids[start:stop]))
+            newest.last_ms = last_ms
+            self._ids += len(newest.ids) - before
+            start = stop
 
     def forget(self, ids: Iterable[int]) -> None:
         """Ids whose events turned out to be lost: a repeat must be taken again."""

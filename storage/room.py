@@ -41,6 +41,10 @@ class Room:
             self._refusal = self._check()
         return self._refusal
 
+    def recheck(self) -> None:
+        """Ask again at the next `refusal`: a commit found no room."""
+        self._due_s = self._clock.monotonic_s()
+
     def _check(self) -> StoreFull | None:
         free_bytes = self.free_bytes
         if free_bytes < self._free_bytes_min:

@@ -275,7 +275,9 @@ class Wal:
         """On the loop, before the waiters wake."""
         self._pending.remove(commit)
         if commit.error is not None:
-            self._refused_full += isinstance(commit.error, StoreFull)
+            if isinstance(commit.error, StoreFull):
+                self._refused_full += 1
+                self._room.recheck()
             return
         self._dedupe.add(commit.ids, commit.committed_ms)
         self._dedupe.evict(commit.committed_ms)

@@ -54,3 +54,14 @@ async def test_a_position_that_is_not_there_is_none(tmp_path: Path) -> None:
         await put(store, [b"one"], [1])
         assert store.wal.get(Position("site", 5)) is None
         assert store.wal.get(Position("site", store.wal.head("site") + 1)) is None
+
+
+async def test_the_backlog_is_what_is_retained_behind_an_offset(tmp_path: Path) -> None:
+    async with opened(tmp_path, segment_bytes=SMALL) as store:
+        count = await fill(store, 3) - 1
+        first, head = store.wal.first("site"), store.wal.head("site")
+        assert first is not None
+        backlogs = [store.wal.backlog("site", after) for after in (0, first, head)]
+        assert [backlog.events for backlog in backlogs] == [count, count - 1, 0]
+        assert backlogs[0].size_bytes > backlogs[1].size_bytes > backlogs[2].size_bytes == 0
+        assert store.wal.backlog("unknown", 0).events == 0
