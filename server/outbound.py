@@ -14,7 +14,7 @@ from server.clock import SystemClock
 from server.delivery import Delivery, LinkOutcome, LinkStatus
 from server.embedded import EmbeddedError, EmbeddedPostgres, PostgresAddress
 from server.settings import Config
-from server.translation import link_configs, patience, postgres_config
+from server.translation import link_configs, patience, postgres_config, warehouse_limits
 from storage import Store
 
 _log = logging.getLogger("penstock.outbound")
@@ -86,6 +86,7 @@ class Outbound:
             pressure=self._pressure,
             patience=patience(self._config),
             connections_max=self._config.delivery.connections_max,
+            limits=warehouse_limits(self._config),
         )
         self._delivery.start()
 

@@ -8,10 +8,12 @@ from server.embedded import PostgresAddress
 from server.ingest import Limits, stream_seed
 from server.routes.body import BodyLimits
 from server.settings import Config
+from server.warehouse import Limits as WarehouseLimits
 from server.warehouse import PostgresConfig
 from storage import StoreOptions
 
 _BODY_TIMEOUT_S = 30.0
+_STALL_RATIO = 4 / 3
 
 
 def store_options(config: Config) -> StoreOptions:
@@ -90,6 +92,12 @@ def link_configs(config: Config) -> list[LinkConfig]:
 def patience(config: Config) -> Patience:
     """How long a link waits after a failed attempt."""
     return Patience(retry_cap_s=config.delivery.backoff_max_s)
+
+
+def warehouse_limits(config: Config) -> WarehouseLimits:
+    """Bounds of a destination. A stalled wire is given up later than a statement: a slow server answers first."""
+    statement_s = config.delivery.statement_timeout_s
+    return WarehouseLimits(statement_timeout_s=statement_s, stall_timeout_s=statement_s * _STALL_RATIO)
 
 
 def postgres_config(destination: Destination, embedded: PostgresAddress | None) -> PostgresConfig:

@@ -14,9 +14,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -149,6 +149,13 @@ class Penstock:
             return self.request("GET", "/ready").status == 200
         return False
 
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the process ends by itself in that time."""
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.poll() is not None
+
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
@@ -215,45 +222,65 @@ def track(message_id: str, **properties: object) -> dict[str, object]:
 class Sender:
     """Sends batches of events with given ids until each is answered 200, through cuts, 503 and restarts, as
     an SDK with an endless queue would. `acknowledged` is the outside record: ids whose request was answered
-    200.
+    200. `statuses` counts the answers, `cuts` the requests that got none.
     """
 
     def __init__(self, port: int, workers: int = 4, batch: int = 20) -> None:
         self._port = port
         self._workers = workers
         self._batch = batch
+        self._finishing = False
         self.acknowledged: list[str] = []
         self.statuses: dict[int, int] = {}
+        self.cuts = 0
 
     async def send(self, ids: Iterable[str]) -> None:
-        """Returns when every id was acknowledged."""
-        queue = iter(list(ids))
+        """Returns when every id was acknowledged, or, after `finish`, every id that was taken up."""
+        queue = iter(ids)
         await asyncio.gather(*(self._work(queue) for _ in range(self._workers)))
 
-    async def _work(self, queue: Any) -> None:
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while batch := list(islice(queue, self._batch)):
-            body = json.dumps({"batch": [track(message_id, text="x" * 300) for message_id in batch]}).encode()
-            while True:
-                try:
-                    if streams is None:
-                        streams = await asyncio.open_connection("127.0.0.1", self._port)
-                    status = await asyncio.wait_for(self._exchange(streams, body), 20)
-                except (OSError, EOFError, TimeoutError):
-                    streams = None
-                    await asyncio.sleep(_POLL_S)
-                    continue
-                self.statuses[status] = self.statuses.get(status, 0) + 1
-                if status == 200:
-                    self.acknowledged += batch
-                    break
-                assert status in (429, 503), f"an answer that loses events: {status}"
-                await asyncio.sleep(_POLL_S)
-        if streams is not None:
-            streams[1].close()
+    def finish(self) -> None:
+        """Take up no more ids: ends a `send` of endless ones."""
+        self._finishing = True
 
-    async def _exchange(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], body: bytes) -> int:
-        reader, writer = streams
+    async def _work(self, queue: Iterator[str]) -> None:
+        connection = _Connection(self._port)
+        try:
+            while not self._finishing and (batch := list(islice(queue, self._batch))):
+                await self._insist(connection, batch)
+                self.acknowledged += batch
+        finally:
+            connection.cut()
+
+    async def _insist(self, connection: "_Connection", batch: list[str]) -> None:
+        body = json.dumps({"batch": [track(message_id, text="x" * 300) for message_id in batch]}).encode()
+        while True:
+            try:
+                status = await asyncio.wait_for(connection.post(body), 20)
+            except (OSError, EOFError, TimeoutError):
+                self.cuts += 1
+                connection.cut()
+                await asyncio.sleep(_POLL_S)
+                continue
+            self.statuses[status] = self.statuses.get(status, 0) + 1
+            if status == 200:
+                return
+            assert status in (429, 503), f"an answer that loses events: {status}"
+            await asyncio.sleep(_POLL_S)
+
+
+class _Connection:
+    """A keep-alive connection of a sender; opened again after `cut`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, body: bytes) -> int:
+        """POST a batch; the status. Raises OSError or EOFError if there was no whole answer."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
         head = (
             f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nX-Write-Key: {SERVER_KEY}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
@@ -263,6 +290,17 @@ class Sender:
         length = int(answer.lower().split(b"content-length:")[1].split(b"\r")[0])
         await reader.readexactly(length)
         return int(answer[9:12])
+
+    def cut(self) -> None:
+        """Let go of the connection."""
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
+
+
+def endless(prefix: str) -> Iterator[str]:
+    """Ids without end; for `Sender.send`, ended by `finish`."""
+    return (f"{prefix}{number}" for number in count())
 
 
 def rows(url: str, sql: str, *arguments: object) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.embedded import EmbeddedPostgres
 from tests.running import Penstock, configuration, free_port
 
 StartFunction = Callable[..., Penstock]
@@ -34,6 +35,15 @@ def make_server(tmp_path: Path) -> Iterator[StartFunction]:
     for server in made:
         if server.process is not None and server.process.poll() is None:
             server.kill()
+        _end_embedded(Path(server.conf["store"]["path"]))
+
+
+def _end_embedded(data: Path) -> None:
+    """A failed test leaves no Postgres behind."""
+    postgres = EmbeddedPostgres(data)
+    if postgres.running() is not None:
+        postgres.start()  # adopts it
+        postgres.stop(10)
 
 
 @pytest.fixture

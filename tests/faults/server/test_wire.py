@@ -8,12 +8,13 @@ import pytest
 
 from tests.faults.proxy import Direction, FaultProxy
 from tests.faults.server.conftest import StartFunction
-from tests.running import Sender, delivered
+from tests.running import Sender, delivered, eventually
 
-# What the wire shows of a step: the words of our statements, and the server's answer to COMMIT.
+# What the wire shows of a step of a flush: the words of our statements, and the server's answer to COMMIT.
+# Other transactions commit too; the one of a flush comes after the progress row was moved.
 _COPY = b"COPY "
-_COMMIT = b"COMMIT;"
-_COMMITTED = b"COMMIT\x00"
+_COMMIT = b"COMMIT\0"
+_MOVED = b"SET batch_id"
 
 
 def _through(url: str, port: int) -> str:
@@ -28,19 +29,24 @@ def _proxy(url: str) -> FaultProxy:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "direction"),
-    [(_COPY, Direction.TO_SERVER), (_COMMIT, Direction.TO_SERVER), (_COMMITTED, Direction.TO_CLIENT)],
+    ("pattern", "direction", "after"),
+    [
+        (_COPY, Direction.TO_SERVER, b""),
+        (_COMMIT, Direction.TO_SERVER, _MOVED),
+        (_COMMIT, Direction.TO_CLIENT, _MOVED),
+    ],
     ids=["copy", "commit-sent", "commit-answered"],
 )
 async def test_a_cut_at_each_step_of_a_flush(
-    make_server: StartFunction, database: str, pattern: bytes, direction: Direction
+    make_server: StartFunction, database: str, pattern: bytes, direction: Direction, after: bytes
 ) -> None:
     async with _proxy(database) as proxy:
         server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
         sender = Sender(server.port)
         await sender.send(f"a{i}" for i in range(200))
         await asyncio.to_thread(server.drained)
-        proxy.cut_at(pattern, direction)
+        proxy.cut()  # a statement's words are sent once on a connection
+        proxy.cut_at(pattern, direction, after)
         await sender.send(f"b{i}" for i in range(2_000))
         await asyncio.wait_for(proxy.fired.wait(), 20)
         await asyncio.to_thread(server.drained)
@@ -62,21 +68,23 @@ async def test_cuts_at_random_places(make_server: StartFunction, database: str) 
         assert await asyncio.to_thread(server.stop) == 0
 
 
-@pytest.mark.parametrize("pattern", [_COPY, _COMMIT], ids=["copy", "commit"])
-async def test_a_stalled_wire_ends_and_nothing_is_lost(
-    make_server: StartFunction, database: str, pattern: bytes
+@pytest.mark.parametrize(("pattern", "after"), [(_COPY, b""), (_COMMIT, _MOVED)], ids=["copy", "commit"])
+async def test_a_stalled_wire_is_given_up_and_nothing_is_lost(
+    make_server: StartFunction, database: str, pattern: bytes, after: bytes
 ) -> None:
     async with _proxy(database) as proxy:
-        server = make_server(_through(database, proxy.port), delivery={"statement_timeout_s": 2})
+        server = make_server(_through(database, proxy.port), delivery={"statement_timeout_s": 1.5})
         await asyncio.to_thread(server.start)
         sender = Sender(server.port)
         await sender.send(f"a{i}" for i in range(200))
         await asyncio.to_thread(server.drained)
-        proxy.stall_at(pattern, Direction.TO_SERVER)
+        proxy.cut()
+        proxy.stall_at(pattern, Direction.TO_SERVER, after)
         await sender.send(f"b{i}" for i in range(500))
         await asyncio.wait_for(proxy.fired.wait(), 20)
-        proxy.cut()
-        proxy.resume()
+        down = lambda: server.metric("penstock_link_up") == 0  # noqa: E731
+        await asyncio.to_thread(eventually, down, "the link gives up the stalled wire", 20)
+        proxy.resume()  # what was held back arrives late, a COMMIT perhaps
         await asyncio.to_thread(server.drained)
         assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
         assert await asyncio.to_thread(server.stop) == 0
