@@ -1,4 +1,4 @@
-"""The ASGI application: ingest paths go to the lane, admin and operations routes to BlackSheep, the rest is
+"""The entry: ingest paths go to the lane, admin and operations routes to BlackSheep, the rest is
 refused here.
 
 BlackSheep's own 404, 405 and OPTIONS answers and its case-insensitive paths do not fit the contract, so the
@@ -12,10 +12,11 @@ from blacksheep import Application, Request, Response, Router
 
 from server.routes import batch, gateway, jitsu
 from server.routes.admin import problem_response
-from server.routes.asgi import Receive, Scope, Send
 from server.routes.family import IngestRoute
+from server.routes.framework import call_framework
 from server.routes.lane import IngestLane
 from server.routes.refusal import Refused
+from server.routes.rsgi import Scope, Transport
 
 _FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events")
 
@@ -25,37 +26,42 @@ def ingest_routes() -> dict[str, IngestRoute]:
     return {**jitsu.routes(), **gateway.routes(), **batch.routes()}
 
 
-class PenstockApplication(Application):
-    """`lane` answers the paths of `routes`; the other routes are registered on the router as usual."""
+class Entry:
+    """The RSGI entry of the process. `framework` answers what is not ingest."""
 
-    def __init__(self, lane: IngestLane, routes: dict[str, IngestRoute]) -> None:
-        super().__init__(router=Router(), show_error_details=False)
+    def __init__(self, lane: IngestLane, routes: dict[str, IngestRoute], framework: Application) -> None:
         self._lane = lane
-        self._ingest_routes = routes
-        self.router.fallback = _method_not_allowed
+        self._routes = routes
+        self._framework = framework
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI entry."""
-        path = scope["path"]
-        route = self._ingest_routes.get(path)
+    async def __rsgi__(self, scope: Scope, transport: Transport) -> None:
+        """Answer one request."""
+        path = scope.path
+        route = self._routes.get(path)
         if route is not None:
-            return await self._lane.handle(route, scope, receive, send)
-        if path.startswith(_FRAMEWORK_PATHS) and scope["method"] != "OPTIONS":
-            await super().__call__(scope, receive, send)  # type: ignore[no-untyped-call]
-            return None
-        return await self._unknown(path, scope, send)
+            return await self._lane.handle(route, scope, transport)
+        if path.startswith(_FRAMEWORK_PATHS) and scope.method != "OPTIONS":
+            return await call_framework(self._framework, scope, transport)
+        return self._unknown(path, scope, transport)
 
-    async def _unknown(self, path: str, scope: Scope, send: Send) -> None:
+    def _unknown(self, path: str, scope: Scope, transport: Transport) -> None:
         """JSON for a path that nobody knows; below /api/s/ it is an unknown event type."""
-        origin = dict(scope["headers"]).get(b"origin")
+        origin = scope.headers.get("origin")
         family = jitsu.FAMILY if path.startswith(jitsu.PREFIXES) else gateway.FAMILY
-        if scope["method"] == "OPTIONS":
-            return await self._lane.other_method(family, "OPTIONS", origin, send)
-        if family is jitsu.FAMILY and scope["method"] == "POST":
+        if scope.method == "OPTIONS":
+            return self._lane.other_method(family, "OPTIONS", origin, transport)
+        if family is jitsu.FAMILY and scope.method == "POST":
             refused = Refused("unknown_type", f"unknown event type: {path.rsplit('/', 1)[-1][:64]}")
         else:
             refused = Refused("not_found", f"no route {path[:200]}")
-        return await self._lane.refuse(family, refused, origin, send)
+        return self._lane.refuse(family, refused, origin, transport)
+
+
+def make_framework() -> Application:
+    """The BlackSheep application for routes that are not hot. Not the library's shared default router."""
+    app = Application(router=Router(), show_error_details=False)
+    app.router.fallback = _method_not_allowed
+    return app
 
 
 async def _method_not_allowed(request: Request) -> Response:

@@ -12,11 +12,12 @@ import signal
 import socket
 import sys
 
+from blacksheep import Application
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from server.access import TrustedProxies, WriteKeys
-from server.app import PenstockApplication, ingest_routes
+from server.app import Entry, ingest_routes, make_framework
 from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
@@ -24,6 +25,7 @@ from server.lookup import EventLookup
 from server.metrics import IngestCounters, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
+from server.routes.body import Bodies
 from server.routes.events import register_events
 from server.routes.lane import IngestLane
 from server.routes.operations import register_operations
@@ -51,6 +53,7 @@ class Run:
         self.store = store
         self.clock = clock
         self.counters = IngestCounters()
+        self.bodies = Bodies(body_limits(config), self.counters)
         self.heartbeats = Heartbeats()
         self.housekeeping = Housekeeping(store.wal, self.heartbeats, clock)
         self.outbound = Outbound(config, store, clock, self.housekeeping.pressure)
@@ -60,8 +63,9 @@ class Run:
         self.stop_requested = asyncio.Event()
         self.exit_code = EXIT_OK
 
-    def close_streams(self) -> None:
-        """Bring `closed` up to date. Asked many times a second, so that requests need not compute it."""
+    def tick(self) -> None:
+        """What requests would otherwise do each for itself: end slow bodies, say which streams are closed."""
+        self.bodies.expire(self.clock.monotonic_s())
         for stream in self.config.streams:
             if self.stopping:
                 self.closed[stream] = "stopping"
@@ -77,8 +81,8 @@ class Run:
         refusal = self.store.wal.refusal
         return str(refusal) if refusal is not None else None
 
-    def application(self) -> PenstockApplication:
-        """The routes over these parts."""
+    def entry(self, framework: Application) -> Entry:
+        """The routes over these parts; those that are not hot are added to `framework`."""
         config = self.config
         keys = WriteKeys(map(stream_keys, config.streams.values()), development=config.server.development)
         lane = IngestLane(
@@ -86,21 +90,20 @@ class Run:
             keys,
             TrustedProxies(config.server.trusted_proxies),
             self.closed,
-            body_limits(config),
+            self.bodies,
             event_limits(config),
             self.counters,
             self.clock,
         )
         access = AdminAccess(config.server.admin_token)
-        app = PenstockApplication(lane, ingest_routes())
         sources = (
             lambda: ingest_samples(self.counters),
             lambda: link_samples(self.outbound.status()),
         )
         unready, stats = self.unready, self.store.wal.stats
-        register_operations(app, self.heartbeats, unready, sources, stats, access, self.clock)
-        register_events(app, EventLookup(self.store.wal, self.outbound, config.streams), access)
-        return app
+        register_operations(framework, self.heartbeats, unready, sources, stats, access, self.clock)
+        register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
+        return Entry(lane, ingest_routes(), framework)
 
     def store_poisoned(self, error: StorePoisoned) -> None:
         """Ends the run: the store must be opened afresh to be trusted."""
@@ -135,13 +138,14 @@ async def serve(config: Config) -> int:
 
 
 async def _run(run: Run) -> None:
-    app = run.application()
-    await app.start()
+    framework = make_framework()
+    entry = run.entry(framework)
+    await framework.start()
     server = Server(
-        app,
+        entry,
         address=run.config.server.host,
         port=run.config.server.port,
-        interface=Interfaces.ASGINL,
+        interface=Interfaces.RSGI,
         websockets=False,
         backlog=_BACKLOG,
         log_enabled=False,
@@ -149,21 +153,21 @@ async def _run(run: Run) -> None:
     listener = asyncio.create_task(server.serve(), name="listener")
     run.outbound.start()
     housekeeping = asyncio.create_task(
-        run.housekeeping.run(run.outbound.keep_after, run.close_streams), name="housekeeping"
+        run.housekeeping.run(run.outbound.keep_after, run.tick), name="housekeeping"
     )
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
     stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     _log.info("stopping")
     run.stopping = True
-    run.close_streams()
+    run.tick()
     server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()
     for task in (stop, housekeeping):
         task.cancel()
     await asyncio.gather(stop, housekeeping, return_exceptions=True)
-    await app.stop()
+    await framework.stop()
 
 
 def _calm_collector() -> None:

@@ -95,7 +95,9 @@ def patience(config: Config) -> Patience:
 
 
 def warehouse_limits(config: Config) -> WarehouseLimits:
-    """Bounds of a destination. A stalled wire is given up later than a statement: a slow server answers first."""
+    """Bounds of a destination. A stalled wire is given up later than a statement: a slow server answers
+    first.
+    """
     statement_s = config.delivery.statement_timeout_s
     return WarehouseLimits(statement_timeout_s=statement_s, stall_timeout_s=statement_s * _STALL_RATIO)
 

@@ -7,15 +7,16 @@ requests at once are refused instead of filling memory. Event-loop thread only.
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
 from server.ingest import Refusal, inflate
 from server.metrics import IngestCounters
-from server.routes.asgi import Receive
+from server.routes.refusal import Refused
+from server.routes.rsgi import RequestHeaders, Transport
 
-_INFLATE_INLINE_BYTES_MAX: Final = (
-    64 * 1024
-)  # larger ones are inflated in a thread: zlib takes ~10 ms a megabyte
+_INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024  # larger ones go to a thread: zlib takes ~10 ms a megabyte
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _TOO_SLOW: Final = Refusal("bad_request", "the body did not arrive in time")
 
@@ -27,108 +28,113 @@ class ClientGoneError(Exception):
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """`body_bytes_max` counts after decompression; `in_flight_bytes_max` is for the whole process; a body
-    must be complete within `timeout_s`."""
+    must be complete within `timeout_s`.
+    """
 
     body_bytes_max: int
     in_flight_bytes_max: int
     timeout_s: float
 
 
-class Body:
-    """One request's body and its reservation. `release` must be called exactly once, when the request is
-    answered.
+class Bodies:
+    """Reads bodies, and knows which reads are under way. A timer per request would cost as much as its
+    decoding, so `expire` is called by the process's tick instead.
     """
-
-    __slots__ = ("_complete", "_counters", "_limits", "_reserved")
 
     def __init__(self, limits: BodyLimits, counters: IngestCounters) -> None:
         self._limits = limits
         self._counters = counters
-        self._reserved = 0
-        self._complete = False
+        self._reading: dict[asyncio.Task[Any], float] = {}
 
-    def release(self) -> None:
-        """Give the reserved bytes back."""
-        self._counters.in_flight_bytes -= self._reserved
-        self._reserved = 0
+    def expire(self, now_s: float) -> None:
+        """End the reads that take longer than the limit; called a few times a second at least."""
+        for task, started_s in list(self._reading.items()):
+            if now_s - started_s > self._limits.timeout_s:
+                del self._reading[task]
+                task.cancel()
 
-    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | Refusal:
-        """The body, inflated if its Content-Encoding says gzip. Raises ClientGoneError."""
-        declared = _content_length(headers.get(b"content-length"))
-        if declared > self._limits.body_bytes_max:
-            self._complete = declared > _DISCARD_BYTES_MAX  # nobody waits for that much
-            return self._too_large()
-        if refusal := self._reserve(max(declared, 0)):
-            return refusal
-        message = await receive()
-        body: bytes | Refusal = message.get("body", b"")
-        if len(body) == declared:  # type: ignore[arg-type]
-            self._complete = True
-        else:
-            body = await self._rest(message, declared, receive)
-        encoding = headers.get(b"content-encoding")
+    async def read(
+        self, headers: RequestHeaders, transport: Transport, declared: int, now_s: float
+    ) -> bytes | Refusal:
+        """The body, inflated if its Content-Encoding says gzip. `declared` is its length as sent, reserved by
+        `reserve` before; -1 if not known. Raises ClientGoneError.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading[task] = now_s
+        try:
+            body = await transport() if declared >= 0 else await self._chunks(transport)
+        except ProtocolClosed as error:
+            raise ClientGoneError from error
+        except asyncio.CancelledError:
+            if task in self._reading:
+                raise
+            return _TOO_SLOW
+        finally:
+            self._reading.pop(task, None)
+        encoding = headers.get("content-encoding")
         if encoding is None or isinstance(body, Refusal):
             return body
         return await self._decoded(body, encoding.strip().lower())
 
-    async def discard(self, receive: Receive) -> None:
-        """Take in what is left of a refused body, bounded in bytes and time.
+    def reserve(self, declared: int) -> Refused | None:
+        """Why a body of that length cannot be read now; None once its bytes are reserved. Give them back with
+        `release`.
+        """
+        limits, counters = self._limits, self._counters
+        if declared < 0:  # of unknown length: as large as is allowed
+            declared = limits.body_bytes_max
+        if declared > limits.body_bytes_max:
+            return Refused("too_large", self._too_large().detail)
+        if counters.in_flight_bytes + declared > limits.in_flight_bytes_max:
+            return Refused("overloaded", "too many bytes in flight; try again")
+        counters.in_flight_bytes += declared
+        return None
+
+    def release(self, declared: int) -> None:
+        """Give back what `reserve` took."""
+        self._counters.in_flight_bytes -= declared if declared >= 0 else self._limits.body_bytes_max
+
+    async def discard(self, transport: Transport, declared: int) -> None:
+        """Take in a refused body, bounded in bytes and time.
 
         A client that is still sending when the connection closes sees a broken pipe instead of the refusal,
         and sends it all again.
         """
+        if declared == 0 or declared > _DISCARD_BYTES_MAX:
+            return
         left = _DISCARD_BYTES_MAX
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, ProtocolClosed):
             async with asyncio.timeout(self._limits.timeout_s):
-                while not self._complete and left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    self._complete = message["type"] != "http.request" or not message.get("more_body")
+                async for part in transport:
+                    left -= len(part)
+                    if left < 0:
+                        return
 
-    async def _rest(self, message: dict[str, object], declared: int, receive: Receive) -> bytes | Refusal:
-        """The body that came in several messages, from its first one on."""
+    async def _chunks(self, transport: Transport) -> bytes | Refusal:
         parts: list[bytes] = []
-        received = 0
-        try:
-            async with asyncio.timeout(self._limits.timeout_s):
-                while True:
-                    if message["type"] != "http.request":
-                        raise ClientGoneError
-                    part = message.get("body", b"")
-                    assert isinstance(part, bytes)
-                    parts.append(part)
-                    received += len(part)
-                    if received > self._limits.body_bytes_max:
-                        return self._too_large()
-                    if received > self._reserved and (refusal := self._reserve(received - self._reserved)):
-                        return refusal
-                    if received == declared or not message.get("more_body"):
-                        self._complete = True
-                        return b"".join(parts)
-                    message = await receive()
-        except TimeoutError:
-            return _TOO_SLOW
+        left = self._limits.body_bytes_max
+        async for part in transport:
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                return self._too_large()
+        return b"".join(parts)
 
-    async def _decoded(self, body: bytes, encoding: bytes) -> bytes | Refusal:
-        if encoding in (b"identity", b""):
+    async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
+        if encoding in ("identity", ""):
             return body
-        if encoding not in (b"gzip", b"x-gzip"):
+        if encoding not in ("gzip", "x-gzip"):
             return Refusal("unsupported_encoding", "Content-Encoding must be gzip or identity")
         if len(body) <= _INFLATE_INLINE_BYTES_MAX:
             return inflate(body, self._limits.body_bytes_max)
         return await asyncio.to_thread(inflate, body, self._limits.body_bytes_max)
 
-    def _reserve(self, size: int) -> Refusal | None:
-        if self._counters.in_flight_bytes + size > self._limits.in_flight_bytes_max:
-            return Refusal("overloaded", "too many bytes in flight; try again")
-        self._counters.in_flight_bytes += size
-        self._reserved += size
-        return None
-
     def _too_large(self) -> Refusal:
         return Refusal("too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
 
 
-def _content_length(value: bytes | None) -> int:
-    """The declared length, -1 if there is none (a chunked body)."""
+def declared_length(headers: RequestHeaders) -> int:
+    """Content-Length, -1 if there is none (a chunked body)."""
+    value = headers.get("content-length")
     return int(value) if value is not None and value.isdigit() else -1

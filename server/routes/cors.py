@@ -9,23 +9,22 @@ allowed.
 from typing import Final
 
 from server.access import Origins
-
-Headers = list[tuple[bytes, bytes]]
+from server.routes.rsgi import AnswerHeaders
 
 _REQUEST_HEADERS: Final = (
-    b"Content-Type, Authorization, X-Write-Key, X-Retry-Count, X-Enable-Debug, X-IP-Policy, X-Auth-Token, "
-    b"X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, "
-    b"Rsa-Since-Last-Attempt, Rsa-Since-First-Attempt, Rsa-Recovered"
+    "Content-Type, Authorization, X-Write-Key, X-Retry-Count, X-Enable-Debug, X-IP-Policy, X-Auth-Token, "
+    "X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, "
+    "Rsa-Since-Last-Attempt, Rsa-Since-First-Attempt, Rsa-Recovered"
 )
-_ALWAYS: Final[Headers] = [
-    (b"content-type", b"application/json"),
-    (b"vary", b"Origin"),
-    (b"access-control-allow-methods", b"POST, OPTIONS"),
-    (b"access-control-allow-headers", _REQUEST_HEADERS),
-    (b"access-control-allow-credentials", b"true"),
-    (b"access-control-expose-headers", b"Retry-After, RateLimit, RateLimit-Policy"),
+_ALWAYS: Final[AnswerHeaders] = [
+    ("content-type", "application/json"),
+    ("vary", "Origin"),
+    ("access-control-allow-methods", "POST, OPTIONS"),
+    ("access-control-allow-headers", _REQUEST_HEADERS),
+    ("access-control-allow-credentials", "true"),
+    ("access-control-expose-headers", "Retry-After, RateLimit, RateLimit-Policy"),
 ]
-_MAX_AGE: Final = (b"access-control-max-age", b"7200")
+_MAX_AGE: Final = ("access-control-max-age", "7200")
 _CACHE_MAX: Final = 10_000  # `"*"` lets any origin in
 
 
@@ -36,13 +35,13 @@ class Cors:
 
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
-        self._cache: dict[bytes, Headers] = {}
+        self._cache: dict[str, AnswerHeaders] = {}
 
-    def allows(self, origin: bytes | None) -> bool:
+    def allows(self, origin: str | None) -> bool:
         """Whether a request may come from there; without an Origin (servers, curl) it may."""
-        return origin is None or self._origins.allows(origin)
+        return origin is None or self._origins.allows(origin.encode())
 
-    def headers(self, origin: bytes | None) -> Headers:
+    def headers(self, origin: str | None) -> AnswerHeaders:
         """Headers of an answer; Allow-Origin only for an origin that some stream knows. Shared: do not change
         the list.
         """
@@ -50,12 +49,12 @@ class Cors:
             return _ALWAYS
         found = self._cache.get(origin)
         if found is None:
-            known = self._origins.allows(origin)
-            found = [*_ALWAYS, (b"access-control-allow-origin", origin)] if known else _ALWAYS
+            known = self._origins.allows(origin.encode())
+            found = [*_ALWAYS, ("access-control-allow-origin", origin)] if known else _ALWAYS
             if len(self._cache) < _CACHE_MAX:
                 self._cache[origin] = found
         return found
 
-    def preflight(self, origin: bytes | None) -> Headers:
+    def preflight(self, origin: str | None) -> AnswerHeaders:
         """Headers of the answer to OPTIONS."""
         return [*self.headers(origin), _MAX_AGE]

@@ -1,15 +1,14 @@
-"""The ingest lane: from an ASGI request on an ingest path to its answer. The only copy of the ingest rules'
-order.
+"""The ingest lane: from a request on an ingest path to its answer. The only copy of the ingest rules' order.
 
-It stands at the ASGI entry, before the framework, because that is where the time goes (ARCHITECTURE.md,
-Decisions). Order: method → key → origin → store → body (bounds first) → decode → limiter → append → fsync →
-200. Refusals are values: nothing on this path raises for a bad request. Runs on the event loop; the only
-awaits are the body, the commit and the answer.
+It stands at the RSGI entry, before the framework, because that is where the time goes (ARCHITECTURE.md,
+Decisions). Order: method → key → origin → body (bounds first) → decode → limiter → append → fsync → 200.
+Refusals are values: nothing on this path raises for a bad request. Runs on the event loop; the only awaits
+are the body and the commit.
 """
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from server.access import (
     Grant,
@@ -33,16 +32,13 @@ from server.ingest import (
 )
 from server.metrics import IngestCounters
 from server.problems import PROBLEMS
-from server.routes.asgi import Receive, Scope, Send
-from server.routes.body import Body, BodyLimits, ClientGoneError
+from server.routes.body import Bodies, ClientGoneError, declared_length
 from server.routes.cors import Cors
 from server.routes.family import Family, IngestRoute
 from server.routes.refusal import Refused, rate_limited, store_refused
+from server.routes.rsgi import RequestHeaders, Scope, Transport
 from storage import StorageError, Wal
 
-Headers = dict[bytes, bytes]
-
-_STARTS_MAX: Final = 10_000
 _GRANTS_MAX: Final = 4_096
 # A body of 10 MB that needs repairs takes up to 0.9 s to decode (a regular one 26 ms): not on the loop.
 _DECODE_INLINE_BYTES_MAX: Final = 1_000_000
@@ -59,7 +55,7 @@ class IngestLane:
         keys: WriteKeys,
         proxies: TrustedProxies,
         closed: Mapping[str, str],
-        body_limits: BodyLimits,
+        bodies: Bodies,
         event_limits: Limits,
         counters: IngestCounters,
         clock: SystemClock,
@@ -68,116 +64,157 @@ class IngestLane:
         self._keys = keys
         self._proxies = proxies
         self._closed = closed
-        self._body_limits = body_limits
+        self._bodies = bodies
         self._event_limits = event_limits
         self._counters = counters
         self._clock = clock
         self._cors = Cors(keys.origins)
-        self._starts: dict[tuple[bytes | None, int], dict[str, Any]] = {}
-        self._grants: dict[tuple[bytes | None, bytes | None], Grant] = {}
+        self._grants: dict[tuple[str | None, str | None], Grant] = {}
 
-    async def handle(self, route: IngestRoute, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, route: IngestRoute, scope: Scope, transport: Transport) -> None:
         """Answer one request on `route`. Raises for nothing that a client can do."""
-        headers: Headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        if scope["method"] != "POST":
-            return await self.other_method(route.family, scope["method"], origin, send)
-        body = Body(self._body_limits, self._counters)
+        headers = scope.headers
+        origin = headers.get("origin")
+        if scope.method != "POST":
+            return self.other_method(route.family, scope.method, origin, transport)
+        declared = declared_length(headers)
         try:
-            taken = await self._take(route, scope, headers, body, receive)
-            if isinstance(taken, Refused):
-                await body.discard(receive)
+            taken = await self._take(route, scope, headers, origin, declared, transport)
         except ClientGoneError:
             return None
-        finally:
-            body.release()
         if isinstance(taken, Refused):
-            return await self.refuse(route.family, taken, origin, send)
-        return await self._succeed(route.success(taken), origin, send)
+            return self.refuse(route.family, taken, origin, transport)
+        return transport.response_bytes(200, self._cors.headers(origin), route.success(taken))
 
-    async def other_method(self, family: Family, method: str, origin: bytes | None, send: Send) -> None:
+    def other_method(self, family: Family, method: str, origin: str | None, transport: Transport) -> None:
         """OPTIONS is a preflight, HEAD answers without a body, the rest is 405."""
         if method == "OPTIONS":
             if not self._cors.allows(origin):
-                return await self.refuse(family, Refused("origin_not_allowed"), origin, send)
-            return await _send(send, 204, b"", self._cors.preflight(origin))
+                return self.refuse(family, Refused("origin_not_allowed"), origin, transport)
+            return transport.response_empty(204, self._cors.preflight(origin))
         if method == "HEAD":
-            return await _send(send, 200, b"", self._cors.headers(origin))
-        refused = Refused(
-            "method_not_allowed",
-            f"this route takes POST, not {method}",
-            headers=((b"allow", b"POST, OPTIONS, HEAD"),),
-        )
-        return await self.refuse(family, refused, origin, send)
+            return transport.response_empty(200, self._cors.headers(origin))
+        text = f"this route takes POST, not {method}"
+        refused = Refused("method_not_allowed", text, headers=(("allow", "POST, OPTIONS, HEAD"),))
+        return self.refuse(family, refused, origin, transport)
 
-    async def refuse(self, family: Family, refused: Refused, origin: bytes | None, send: Send) -> None:
+    def refuse(self, family: Family, refused: Refused, origin: str | None, transport: Transport) -> None:
         """Answer with a problem in the family's words."""
         problem = PROBLEMS[refused.slug]
         self._counters.refused[refused.slug] += 1
         body = family.error(problem, refused.detail or problem.text, refused.errors)
-        await _send(send, problem.status, body, [*self._cors.headers(origin), *refused.all_headers()])
+        headers = [*self._cors.headers(origin), *refused.all_headers()]
+        transport.response_bytes(problem.status, headers, body)
 
     async def _take(
-        self, route: IngestRoute, scope: Scope, headers: Headers, body: Body, receive: Receive
+        self,
+        route: IngestRoute,
+        scope: Scope,
+        headers: RequestHeaders,
+        origin: str | None,
+        declared: int,
+        transport: Transport,
     ) -> Decoded | Refused:
         """Everything between the request line and durable events."""
-        credentials = (headers.get(b"authorization"), headers.get(b"x-write-key"))
+        credentials = (headers.get("authorization"), headers.get("x-write-key"))
         grant = self._grants.get(credentials)
-        key: str | None = None
+        keyless = False
         if grant is None:
-            key = find_key(headers, scope["query_string"])
+            key = find_key(_credential_headers(credentials), scope.query_string.encode())
+            keyless = key is None  # the body may have one
             if key is not None:
                 grant = self._keys.grant(key)
                 self._remember(credentials, grant)
-        keyless = grant is None and key is None  # the body may have one
-        if not keyless and (barred := self._barred(grant, headers)) is not None:
-            return barred
-        payload = await body.read(headers, receive)
-        if isinstance(payload, Refusal):
-            return Refused(payload.slug, payload.detail)
-        if keyless:
-            grant = self._keyless_grant(route, headers, payload)
-            if (barred := self._barred(grant, headers)) is not None:
-                return barred
-        assert grant is not None
+        bodies = self._bodies
+        refused = None if keyless else self._barred(grant, origin)
+        if (refused := refused or bodies.reserve(declared)) is not None:
+            await bodies.discard(transport, declared)
+            return refused
+        try:
+            payload = await bodies.read(headers, transport, declared, self._clock.monotonic_s())
+            if isinstance(payload, Refusal):
+                return Refused(payload.slug, payload.detail)
+            if keyless:
+                grant = self._keyless_grant(route, headers, payload)
+                if (refused := self._barred(grant, origin)) is not None:
+                    return refused
+            assert grant is not None
+            return await self._keep(grant, route, self._facts(route, grant, scope, headers), payload)
+        finally:
+            bodies.release(declared)
+
+    async def _keep(
+        self, grant: Grant, route: IngestRoute, facts: RequestFacts, payload: bytes
+    ) -> Decoded | Refused:
+        """Decode, count, limit, make durable."""
         decode = decode_batch if route.batch else decode_event
-        facts = self._facts(route, grant, scope, headers)
         if len(payload) <= _DECODE_INLINE_BYTES_MAX:
             decoded = decode(payload, facts, self._event_limits)
         else:
             decoded = await asyncio.to_thread(decode, payload, facts, self._event_limits)
         if isinstance(decoded, Refusal):
             return Refused(decoded.slug, decoded.detail)
-        return await self._append(grant, decoded)
+        if (refused := self._counted(grant, decoded)) is not None:
+            return refused
+        try:
+            appended = self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids)
+            await appended.durable()
+        except StorageError as error:
+            return store_refused(error)
+        self._counters.accepted[grant.stream_id] += appended.accepted
+        if appended.duplicates:
+            self._counters.dropped[grant.stream_id, "duplicate"] += appended.duplicates
+        return decoded
 
-    def _barred(self, grant: Grant | None, headers: Headers) -> Refused | None:
+    def _counted(self, grant: Grant, decoded: Decoded) -> Refused | None:
+        """Count what ingest saw; a refusal if nothing of it is left or the key's limit is reached."""
+        counters = self._counters
+        for error in decoded.errors:
+            counters.refused[error.slug] += 1
+        if not decoded.items:
+            first = decoded.errors[0]
+            text = f"every event is refused; the first: {first.message}"
+            return Refused(first.slug, text, errors=decoded.errors)
+        if (bucket := grant.bucket) is not None:
+            now_s = self._clock.monotonic_s()
+            wait_s = bucket.take(len(decoded.items), now_s)
+            if wait_s > 0:
+                return rate_limited(bucket, wait_s, now_s)
+        counters.repairs += decoded.repairs
+        counters.type_mismatches += decoded.type_mismatches
+        return None
+
+    def _barred(self, grant: Grant | None, origin: str | None) -> Refused | None:
         """Why nothing can be taken for this key now, whatever the body says."""
         if grant is None:
             return Refused("unauthorized")
-        if b"origin" in headers and not grant.allows_origin(headers[b"origin"]):
+        if origin is not None and not grant.allows_origin(origin.encode()):
             return Refused("origin_not_allowed")
         slug = self._closed.get(grant.stream_id)
         return Refused(slug) if slug is not None else None
 
-    def _remember(self, credentials: tuple[bytes | None, bytes | None], grant: Grant | None) -> None:
+    def _remember(self, credentials: tuple[str | None, str | None], grant: Grant | None) -> None:
         """Known credentials skip decoding and digest; strangers' are never kept."""
         if grant is not None and credentials != (None, None):
             if len(self._grants) >= _GRANTS_MAX:
                 self._grants.clear()
             self._grants[credentials] = grant
 
-    def _keyless_grant(self, route: IngestRoute, headers: Headers, payload: bytes) -> Grant | None:
+    def _keyless_grant(self, route: IngestRoute, headers: RequestHeaders, payload: bytes) -> Grant | None:
         """The key in the body, else (where the route allows it) the stream that lists the request's host."""
         key = body_write_key(payload)
         if key is not None:
             return self._keys.grant(key)
-        return self._keys.grant_for_host(headers.get(b"host", b"")) if route.host_fallback else None
+        return (
+            self._keys.grant_for_host((headers.get("host") or "").encode()) if route.host_fallback else None
+        )
 
-    def _facts(self, route: IngestRoute, grant: Grant, scope: Scope, headers: Headers) -> RequestFacts:
+    def _facts(self, route: IngestRoute, grant: Grant, scope: Scope, headers: RequestHeaders) -> RequestFacts:
         """Positional, in the order of RequestFacts: this is the hot path."""
         policy = grant.ip_policy
-        if b"x-ip-policy" in headers:
-            policy = strictest(policy, headers[b"x-ip-policy"])
+        asked = headers.get("x-ip-policy")
+        if asked is not None:
+            policy = strictest(policy, asked.encode())
         ip = self._address(scope, headers)
         if policy != "keep":
             ip = apply_policy(ip, policy)
@@ -186,65 +223,18 @@ class IngestLane:
             return RequestFacts(
                 now_ms, "server", route.path_type, ip, None, None, grant.id_seed, route.needs_identity
             )
-        agent = headers.get(b"user-agent")
-        agent_text = agent.decode("utf-8", "replace") if agent else None
-        locale = locale_of(headers.get(b"accept-language"))
-        return RequestFacts(now_ms, "browser", route.path_type, ip, agent_text, locale, grant.id_seed, False)
+        agent = headers.get("user-agent") or None
+        locale = locale_of((headers.get("accept-language") or "").encode())
+        return RequestFacts(now_ms, "browser", route.path_type, ip, agent, locale, grant.id_seed, False)
 
-    def _address(self, scope: Scope, headers: Headers) -> str | None:
-        client = scope.get("client")
-        peer = client[0] if client else None
-        if b"x-forwarded-for" not in headers:
+    def _address(self, scope: Scope, headers: RequestHeaders) -> str | None:
+        peer = scope.client.rpartition(":")[0].strip("[]") or None
+        if headers.get("x-forwarded-for") is None:
             return peer
-        # The header may stand several times, which a dict does not show.
-        chain = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        chain = [value.encode() for value in headers.get_all("x-forwarded-for")]
         return client_address(peer, chain, self._proxies)
 
-    async def _append(self, grant: Grant, decoded: Decoded) -> Decoded | Refused:
-        """Count, limit, make durable."""
-        counters = self._counters
-        for error in decoded.errors:
-            counters.refused[error.slug] += 1
-        events = len(decoded.items)
-        if events == 0:
-            first = decoded.errors[0]
-            return Refused(
-                first.slug, f"every event is refused; the first: {first.message}", errors=decoded.errors
-            )
-        if (bucket := grant.bucket) is not None:
-            now_s = self._clock.monotonic_s()
-            wait_s = bucket.take(events, now_s)
-            if wait_s > 0:
-                return rate_limited(bucket, wait_s, now_s)
-        counters.repairs += decoded.repairs
-        counters.type_mismatches += decoded.type_mismatches
-        stream = grant.stream_id
-        try:
-            appended = self._wal.append(stream, decoded.head, decoded.items, decoded.ids)
-            await appended.durable()
-        except StorageError as error:
-            return store_refused(error)
-        counters.accepted[stream] += appended.accepted
-        if appended.duplicates:
-            counters.dropped[stream, "duplicate"] += appended.duplicates
-        return decoded
 
-    async def _succeed(self, body: bytes, origin: bytes | None, send: Send) -> None:
-        start = self._starts.get((origin, len(body)))
-        if start is None:
-            start = _start(200, body, self._cors.headers(origin))
-            if len(self._starts) < _STARTS_MAX:
-                self._starts[origin, len(body)] = start
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
-
-
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    await send(_start(status, body, headers))
-    await send({"type": "http.response.body", "body": body})
-
-
-def _start(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    if status != 204:
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
-    return {"type": "http.response.start", "status": status, "headers": headers}
+def _credential_headers(credentials: tuple[str | None, str | None]) -> dict[bytes, bytes]:
+    named = zip((b"authorization", b"x-write-key"), credentials, strict=True)
+    return {name: value.encode() for name, value in named if value is not None}

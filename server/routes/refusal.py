@@ -10,7 +10,7 @@ from server.ingest import ItemError
 from server.problems import PROBLEMS
 from storage import StorageError, StoreFull
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Headers = tuple[tuple[str, str], ...]
 
 _WAIT_S: Final = 5.0  # Retry-After of a 503 whose cause does not know better
 _WAIT_MAX_S: Final = 300  # SDKs cap it there
@@ -33,7 +33,7 @@ class Refused:
         if not PROBLEMS[self.slug].retryable:
             return self.headers
         seconds = min(max(1, ceil(self.wait_s)), _WAIT_MAX_S)
-        return (*self.headers, (b"retry-after", b"%d" % seconds))
+        return (*self.headers, ("retry-after", str(seconds)))
 
 
 def rate_limited(bucket: TokenBucket, wait_s: float, now_s: float) -> Refused:
@@ -46,8 +46,8 @@ def rate_limited(bucket: TokenBucket, wait_s: float, now_s: float) -> Refused:
         "rate_limited",
         wait_s=wait_s,
         headers=(
-            (b"ratelimit-policy", b'"key";q=%d;w=%d' % (limit.burst, window_s)),
-            (b"ratelimit", b'"key";r=%d;t=%d' % (bucket.remaining(now_s), max(1, ceil(wait_s)))),
+            ("ratelimit-policy", f'"key";q={limit.burst};w={window_s}'),
+            ("ratelimit", f'"key";r={bucket.remaining(now_s)};t={max(1, ceil(wait_s))}'),
         ),
     )
 

@@ -1,0 +1,40 @@
+"""Granian's RSGI 1.x callables as this project sees them (source: Granian's RSGI specification).
+
+Header names are lower case; a header whose value is not visible ASCII reads as absent.
+"""
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
+
+AnswerHeaders = list[tuple[str, str]]
+
+
+class RequestHeaders(Protocol):
+    """A multi-map; `get` gives the first value."""
+
+    def get(self, key: str, default: None = None) -> str | None: ...
+    def get_all(self, key: str) -> list[str]: ...
+    def items(self) -> list[tuple[str, str]]: ...
+
+
+class Scope(Protocol):
+    """One request line and its headers. `client` is `address:port`; `path` is decoded, `query_string` is not."""
+
+    proto: str
+    http_version: str
+    server: str
+    client: str
+    scheme: str
+    method: str
+    path: str
+    query_string: str
+    headers: RequestHeaders
+
+
+class Transport(Protocol):
+    """The body and the answer. Calling it gives the whole body; iterating gives it in chunks."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def response_bytes(self, status: int, headers: AnswerHeaders, body: bytes) -> None: ...
+    def response_empty(self, status: int, headers: AnswerHeaders) -> None: ...
