@@ -78,10 +78,13 @@ class Submission:
         self.head = head
         self.items = items
         self.ids = ids
-        self.lengths = array("I", map(len, items))
-        self.size_bytes = (
-            len(head) + sum(self.lengths) + EVENT_OVERHEAD_BYTES * len(items) + GROUP_OVERHEAD_BYTES
-        )
+        if len(items) == 1:
+            size_bytes = len(items[0])
+            self.lengths = array("I", (size_bytes,))
+        else:
+            self.lengths = array("I", map(len, items))
+            size_bytes = sum(self.lengths)
+        self.size_bytes = len(head) + size_bytes + EVENT_OVERHEAD_BYTES * len(items) + GROUP_OVERHEAD_BYTES
 
 
 class _Blocks:

@@ -9,7 +9,7 @@ microseconds.
 
 import asyncio
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from .chunk import Chunk, Hole, Position, StoredEvent
@@ -42,11 +42,17 @@ class Appended:
         self.duplicates = duplicates
         self._commits = commits
 
-    async def durable(self) -> None:
-        """Return once every event of the append is on disk, also those that an earlier append brought.
+    def durable(self) -> Awaitable[None]:
+        """To await: returns once every event of the append is on disk, also those that an earlier append
+        brought.
 
         Raises StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
         """
+        if len(self._commits) == 1:
+            return next(iter(self._commits)).durable()
+        return self._all_durable()
+
+    async def _all_durable(self) -> None:
         for commit in self._commits:
             await commit.durable()
 

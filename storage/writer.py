@@ -78,6 +78,8 @@ class GroupWriter(Generic[C]):
         self._settled = settled
         self._poison = poison
         self._open: C | None = None
+        self._held: C | None = None
+        self._gone = False
         self._queue: queue.SimpleQueue[C | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -105,15 +107,33 @@ class GroupWriter(Generic[C]):
         """The commit to add `size_bytes` to. Call it, and add, under `lock`; on the loop thread."""
         commit = self._open
         if commit is None or commit.size_bytes + size_bytes > self._commit_bytes_max:
-            commit = self._open = self._new()
-            self._queue.put(commit)
+            assert self._loop is not None
+            self._release()
+            commit = self._open = self._held = self._new()
+            # The writer is woken once this turn of the loop has added all it has: waking it at the first
+            # append makes it fight for the GIL with the very appends it should carry (a third more events per
+            # second).
+            self._loop.call_soon(self._release_locked)
         commit.size_bytes += size_bytes
         self.pending_bytes += size_bytes
         return commit
 
+    def _release(self) -> None:
+        """Give the commit that was held back to the writer. Under `lock`."""
+        if self._held is not None:
+            self._queue.put(self._held)
+            self._held = None
+            if self._gone:
+                self._abandon()
+
+    def _release_locked(self) -> None:
+        with self.lock:
+            self._release()
+
     def stop(self, timeout_s: float) -> bool:
         """Take nothing more, make what is queued durable; False if that took longer than `timeout_s`."""
         with self.lock:
+            self._release()
             if self._closed is None:
                 self._closed = StoreClosed(f"write to the {self.name}", "the store is closed")
                 self._queue.put(None)
@@ -134,6 +154,8 @@ class GroupWriter(Generic[C]):
         except BaseException as error:
             self._poison.set(f"run the writer of the {self.name}", error)
         finally:
+            with self.lock:
+                self._gone = True
             self._abandon()
 
     def _outcome(self, commit: C) -> StorageError | None:

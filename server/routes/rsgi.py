@@ -18,7 +18,7 @@ class RequestHeaders(Protocol):
 
 
 class Scope(Protocol):
-    """One request line and its headers. `client` is `address:port`; `path` is decoded, `query_string` is not."""
+    """One request line and its headers. `client` is `address:port`; `path` is decoded, the query is not."""
 
     proto: str
     http_version: str
