@@ -31,7 +31,9 @@ ORIGIN = "https://shop.example.com"
 _POLL_S = 0.02
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def eventually(
+    condition: Callable[[], Any], what: str, timeout_s: float = 30.0, poll_s: float = _POLL_S
+) -> Any:
     """The first true answer of `condition`; fails the test if there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -40,7 +42,7 @@ def eventually(condition: Callable[[], Any], what: str, timeout_s: float = 30.0)
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}; last answer: {answer!r}")
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 def free_port() -> int:

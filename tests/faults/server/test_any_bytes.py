@@ -28,10 +28,11 @@ _json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
-_names = st.sampled_from(
-    ["type", "event", "messageId", "userId", "anonymousId", "groupId", "properties", "traits", "context", "timestamp",
-     "sentAt", "batch", "writeKey", "integrations", "JITSU_TABLE_NAME", "__sql_type_x", "originalTimestamp"]
-)  # fmt: skip
+_NAMES = (
+    "type event messageId userId anonymousId groupId properties traits context timestamp sentAt batch "
+    "writeKey integrations JITSU_TABLE_NAME __sql_type_x originalTimestamp"
+)
+_names = st.sampled_from(_NAMES.split())
 _events = st.dictionaries(_names, _json_values, max_size=8)
 _documents = (
     _events | st.fixed_dictionaries({"batch": st.lists(_events | _json_values, max_size=5)}) | _json_values

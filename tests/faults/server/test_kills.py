@@ -4,8 +4,8 @@ import asyncio
 import os
 import random
 import signal
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ _SMALL = {"limits": {"body_bytes_max": 1_000_000}, "store": {"segment_bytes": 4 
 
 @asynccontextmanager
 async def _load(server: Penstock, prefix: str) -> AsyncIterator[Sender]:
-    """Small batches on many connections, sent without end until the block is left; all are acknowledged then."""
+    """Small batches on many connections without end, until the block is left; all are acknowledged then."""
     sender = Sender(server.port, workers=8, batch=5)
     sending = asyncio.create_task(sender.send(endless(prefix)))
     try:
@@ -85,7 +85,7 @@ async def test_immediate_stop_of_postgres_under_load(make_server: StartFunction,
             for _ in range(3):
                 await _grown(sender, 500)
                 os.kill(_postmaster(postgres), signal.SIGQUIT)  # what pg_ctl stop -m immediate sends
-                await asyncio.to_thread(eventually, lambda: postgres.ensure(), "Postgres runs again", 60)
+                await asyncio.to_thread(eventually, postgres.ensure, "Postgres runs again", 60)
         await _exactly_once(server, sender, address.url)
         assert "link site-warehouse: " in server.log, "no flush met a Postgres that was away"
         assert await asyncio.to_thread(server.stop) == 0
