@@ -6,7 +6,8 @@ entry decides what is known: a path of the ingest table is the lane's whatever t
 routed only in its exact case.
 """
 
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from blacksheep import Application, Request, Response, Router
 
@@ -34,17 +35,17 @@ class Entry:
         self._routes = routes
         self._framework = framework
 
-    async def __rsgi__(self, scope: Scope, transport: Transport) -> None:
-        """Answer one request."""
+    def __rsgi__(self, scope: Scope, transport: Transport) -> Coroutine[Any, Any, None]:
+        """The answer to one request, once it is awaited (a coroutine less per request than `async def`)."""
         path = scope.path
         route = self._routes.get(path)
         if route is not None:
-            return await self._lane.handle(route, scope, transport)
+            return self._lane.handle(route, scope, transport)
         if path.startswith(_FRAMEWORK_PATHS) and scope.method != "OPTIONS":
-            return await call_framework(self._framework, scope, transport)
+            return call_framework(self._framework, scope, transport)
         return self._unknown(path, scope, transport)
 
-    def _unknown(self, path: str, scope: Scope, transport: Transport) -> None:
+    async def _unknown(self, path: str, scope: Scope, transport: Transport) -> None:
         """JSON for a path that nobody knows; below /api/s/ it is an unknown event type."""
         origin = scope.headers.get("origin")
         family = jitsu.FAMILY if path.startswith(jitsu.PREFIXES) else gateway.FAMILY

@@ -75,6 +75,8 @@ class Wal:
         self._dedupe = dedupe
         self._room = room
         self._options = options
+        self._pending_bytes_max = options.pending_bytes_max
+        self._append_bytes_max = options.append_bytes_max
         self._clock = clock
         self._unclean = unclean
         self._retention = Retention(segments, options, clock)
@@ -105,10 +107,11 @@ class Wal:
     @property
     def refusal(self) -> StorageError | None:
         """Why no events can be taken now: poisoned, closed, too much pending, or no room."""
-        error = self._writer.refusal
+        writer = self._writer
+        error = writer.refusal
         if error is not None:
             return error
-        if self._writer.pending_bytes >= self._options.pending_bytes_max:
+        if writer.pending_bytes >= self._pending_bytes_max:
             return StoreFull("append events", "too much waits for the disk", _PENDING_RETRY_S)
         return self._room.refusal()
 
@@ -261,20 +264,20 @@ class Wal:
             stream_prefix(stream)
             self._streams.add(stream)
         submission = Submission(head, items, ids)
-        if submission.size_bytes > self._options.append_bytes_max:
-            raise ValueError(
-                f"an append of {submission.size_bytes} bytes is above {self._options.append_bytes_max}"
-            )
+        size_bytes = submission.size_bytes
+        if size_bytes > self._append_bytes_max:
+            raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
         with self._writer.lock:
-            commit = self._writer.join(submission.size_bytes)
+            commit = self._writer.join(size_bytes)
             groups = commit.groups.get(stream)
             if groups is None:
                 commit.groups[stream] = [submission]
             else:
                 groups.append(submission)
         commit.ids.update(ids)
-        if not self._pending or self._pending[-1] is not commit:
-            self._pending.append(commit)
+        pending = self._pending
+        if not pending or pending[-1] is not commit:
+            pending.append(commit)
         return commit
 
     def _settled(self, commit: EventCommit) -> None:

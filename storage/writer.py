@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 from .errors import StorageError, StoreClosed, StoreFull
 from .poison import Poison
 
-SWITCH_INTERVAL_S: Final = 0.0005
+SWITCH_INTERVAL_S: Final = 0.005
 """For sys.setswitchinterval, by whoever owns the process.
 
 It is how long the writer thread may wait for the GIL at each hand-over beside a busy loop; measured in
@@ -35,22 +35,28 @@ class Commit:
         self.error: StorageError | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
-    async def durable(self) -> None:
-        """Return once the commit is durable; raise what became of it otherwise."""
-        if not self.settled:
-            waiter = asyncio.get_running_loop().create_future()
+    def durable(self) -> "asyncio.Future[None]":
+        """A future of the caller's own: done once the commit is durable, or with what became of it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.settled:
+            self._tell(waiter)
+        else:
             self._waiters.append(waiter)
-            await waiter
-        if self.error is not None:
-            raise self.error.with_traceback(None)
+        return waiter
 
     def settle(self) -> None:
         """Wake the waiters; `error` is final."""
         self.settled = True
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                self._tell(waiter)
         self._waiters.clear()
+
+    def _tell(self, waiter: "asyncio.Future[None]") -> None:
+        if self.error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(self.error.with_traceback(None))
 
 
 C = TypeVar("C", bound=Commit)
