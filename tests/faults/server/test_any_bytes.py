@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import string
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Penstock]:
     assert running.stop() == 0
 
 
+@pytest.fixture
+def keep_alive(server: Penstock) -> Iterator[http.client.HTTPConnection]:
+    """One connection for many requests: an answer that leaves bytes of a body behind would spoil the next."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    yield connection
+    connection.close()
+
+
 _json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -39,27 +48,28 @@ _documents = (
 ).map(lambda value: json.dumps(value).encode())
 _bodies = st.binary(max_size=300) | _documents | _documents.map(lambda body: body[: len(body) // 2])
 _keys = st.sampled_from([SERVER_KEY, BROWSER_KEY, "unknown", ""])
-_header_values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40).map(str.strip)
-_headers = st.dictionaries(
-    st.sampled_from(
-        ["Authorization", "Origin", "X-IP-Policy", "Accept-Language", "X-Forwarded-For", "User-Agent"]
-    ),
-    _header_values,
-    max_size=3,
+_latin = st.characters(max_codepoint=255, exclude_categories=["Cc"])
+_header_values = st.text(_latin, max_size=40).map(str.strip)
+_HEADERS = "Authorization Origin X-IP-Policy Accept-Language X-Forwarded-For User-Agent Host Expect"
+_headers = st.dictionaries(st.sampled_from(_HEADERS.split()), _header_values, max_size=3)
+# Only what may stand in a query: the HTTP layer itself refuses the rest, with a 400 that has no body.
+_QUERY_CHARACTERS = string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/?%"
+_queries = st.sampled_from(["", "?wk=" + SERVER_KEY, "?writeKey=%ff%00", "?&=&&writekey"]) | (
+    st.text(_QUERY_CHARACTERS, max_size=20).map("?".__add__)
 )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(_PATHS),
     body=_bodies,
     key=_keys,
     headers=_headers,
-    encoding=st.sampled_from([None, "gzip", "deflate"]),
-    query=st.sampled_from(["", "?wk=" + SERVER_KEY, "?writeKey=%ff%00", "?&=&&writekey"]),
+    encoding=st.sampled_from([None, None, "gzip", "deflate"]),
+    query=_queries,
 )
 def test_any_bytes_get_a_2xx_or_a_4xx_with_json(
-    server: Penstock,
+    keep_alive: http.client.HTTPConnection,
     path: str,
     body: bytes,
     key: str,
@@ -70,9 +80,10 @@ def test_any_bytes_get_a_2xx_or_a_4xx_with_json(
     if encoding == "gzip":
         body = gzip.compress(body) if len(body) % 3 else body
     headers = {**headers, "X-Write-Key": key, **({"Content-Encoding": encoding} if encoding else {})}
-    answer = server.request("POST", path + query, body, headers)
+    keep_alive.request("POST", path + query, body, headers)
+    answer = keep_alive.getresponse()
+    document = json.loads(answer.read())
     assert answer.status in (200, 400, 401, 403, 413, 415)
-    document = answer.json
     assert isinstance(document, dict)
     assert document
     assert answer.status == 200 or {"code", "message"} <= document.keys()

@@ -1,0 +1,110 @@
+"""Clients that break off, stall, pipeline or talk nonsense: the server goes on and holds nothing for them."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.app import ingest_routes
+from tests.running import SERVER_KEY, Penstock, configuration, eventually, free_port, track
+
+_HEAD = f"Host: x\r\nX-Write-Key: {SERVER_KEY}\r\n"
+_EVENT = b'{"event":"E","userId":"u"}'
+_BODY_TIMEOUT_S = 30
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Penstock]:
+    folder = tmp_path_factory.mktemp("clients")
+    running = Penstock(folder, configuration(free_port(), folder / "data", None)).start()
+    yield running
+    assert running.stop() == 0
+
+
+def _exchange(server: Penstock, sent: bytes, *, until: bytes = b"") -> bytes:
+    """Send, and read until `until` or the end of the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(sent)
+        if not until:
+            client.shutdown(socket.SHUT_WR)
+        received = b""
+        while not (until and until in received) and (part := client.recv(65536)):
+            received += part
+    return received
+
+
+def _nothing_is_held(server: Penstock) -> None:
+    eventually(lambda: server.metric("penstock_in_flight_bytes") == 0, "no bytes are held")
+    assert server.post("/v1/track", track("alive")).status == 200
+
+
+@pytest.mark.parametrize("path", sorted(ingest_routes()))
+def test_a_body_that_breaks_off(server: Penstock, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\n{_HEAD}Content-Length: 5000\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head + _EVENT)
+        held = lambda: server.metric("penstock_in_flight_bytes") == 5_000  # noqa: E731
+        eventually(held, "the body's bytes are reserved")
+    _nothing_is_held(server)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00\x01", b"GET", b"POST /v1/track HTTP/9.9\r\n\r\n", b"\r\n" * 500, bytes(2_000)],
+    ids=["tls", "half-a-line", "version", "line-ends", "zeros"],
+)
+def test_what_is_not_http_is_never_5xx(server: Penstock, sent: bytes) -> None:
+    received = _exchange(server, sent)
+    assert received == b"" or received.startswith(b"HTTP/1.1 4")
+    _nothing_is_held(server)
+
+
+@pytest.mark.parametrize(
+    "length", [b"Content-Length: -1", b"Content-Length: 99999999999999999999999", b"Content-Length: 1e3"]
+)
+def test_a_length_that_is_none(server: Penstock, length: bytes) -> None:
+    sent = b"POST /v1/track HTTP/1.1\r\n" + _HEAD.encode() + length + b"\r\n\r\n" + _EVENT
+    received = _exchange(server, sent)
+    assert received == b"" or received.startswith(b"HTTP/1.1 4")
+    _nothing_is_held(server)
+
+
+def test_a_chunked_body(server: Penstock) -> None:
+    head = b"POST /v1/track HTTP/1.1\r\n" + _HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n"
+    parts = b"".join(b"%x\r\n%s\r\n" % (1, bytes([byte])) for byte in _EVENT)
+    assert b" 200 " in _exchange(server, head + parts + b"0\r\n\r\n", until=b"}")
+    broken = _exchange(server, head + b"zz\r\n")
+    assert b" 200 " not in broken
+    assert b"HTTP/1.1 5" not in broken
+    _nothing_is_held(server)
+
+
+def test_pipelined_requests_are_all_answered(server: Penstock) -> None:
+    one = b"POST /v1/track HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        _HEAD.encode(),
+        len(_EVENT),
+        _EVENT,
+    )
+    last = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+    received = _exchange(server, one * 20 + last, until=b"no route")
+    assert received.count(b"HTTP/1.1 200") == 20
+    assert received.rfind(b"HTTP/1.1 200") < received.find(b"HTTP/1.1 404")
+
+
+def test_header_values_that_are_not_ascii(server: Penstock) -> None:
+    for path in ("/health", "/ready", "/metrics", "/api/v1/events", "/nowhere"):
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+        received = _exchange(server, request + b"X-Admin-Token: \xff\xfe\r\nOrigin: \xc3\xa9\r\n\r\n")
+        assert received[9:10] in b"24", received
+
+
+@pytest.mark.long
+def test_a_body_that_does_not_go_on_is_given_up(server: Penstock) -> None:
+    began_s = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=2 * _BODY_TIMEOUT_S) as client:
+        client.sendall(f"POST /v1/track HTTP/1.1\r\n{_HEAD}Content-Length: 5000\r\n\r\n".encode())
+        received = client.recv(65536)
+    assert received.startswith(b"HTTP/1.1 4")
+    assert time.monotonic() - began_s < _BODY_TIMEOUT_S + 5
+    _nothing_is_held(server)
