@@ -121,7 +121,7 @@ async def compare(url: str) -> None:
         return flushed.seconds
 
     await flush(rows(1, 100))
-    plan, _ = await destination._tables.encode("events", rows(1, 1), OPTIONS, "bench")
+    plan = (await destination._tables.encode("events", rows(1, 1), OPTIONS, "bench")).plan
     baseline = Baseline(await asyncpg.connect(url), [column.name for column in plan.columns])
     await baseline.make()
     ours, least, encodes = [], [], []

@@ -29,7 +29,6 @@ from server.warehouse import (
     LocalProgress,
     OutOfStep,
     RowsRefused,
-    TableOptions,
     TakeoverCase,
     WarehouseError,
 )
@@ -40,7 +39,7 @@ from .backoff import Backoff
 from .breaker import ALIKE_MAX, Breaker
 from .checkpoint import Intent
 from .ledger import Ledger
-from .links import LinkConfig, LinkState
+from .links import LinkConfig, LinkState, table_options
 from .outcome import Outcome, Refused
 from .preparer import Prepared, Preparer
 
@@ -97,7 +96,7 @@ class Flusher:
         self._pause = Backoff(patience.pause_first_s, patience.pause_cap_s, random)
         self._breaker = Breaker()
         self._stopping = asyncio.Event()
-        self._options = _table_options(link)
+        self._options = table_options(link)
 
     @property
     def alarm(self) -> str | None:
@@ -193,7 +192,9 @@ class Flusher:
         self._alarm = self.last_error = self.oldest_ms = None
 
     async def _flush(self, batch: Prepared, refused: dict[int, Refused], outcome: Outcome) -> Flushed:
-        rows = [row for row in batch.rows if row.offset not in refused] if refused else batch.rows
+        rows, encoded = batch.rows, batch.encoded
+        if any(row.offset in refused for row in rows):
+            rows, encoded = [row for row in rows if row.offset not in refused], None
         return await self._destination.flush(
             self._key,
             Batch(
@@ -204,6 +205,7 @@ class Flusher:
                 rows,
                 outcomes.encode(outcome),
                 self._options,
+                encoded,
             ),
         )
 
@@ -258,14 +260,3 @@ def _in_words(error: Exception) -> str:
     hint = getattr(error, "hint", "")
     words = str(error) or type(error).__name__
     return f"{words}: {hint}" if hint else words
-
-
-def _table_options(link: LinkConfig) -> TableOptions:
-    return TableOptions(
-        stream=link.stream_id,
-        primary_key=link.primary_key,
-        deduplicate=link.deduplicate,
-        timestamp_column=link.timestamp_column,
-        schema_freeze=link.schema_freeze,
-        trusted_tables=frozenset({link.table_name}),
-    )

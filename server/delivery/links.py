@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from server.warehouse import TableOptions
+
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
@@ -30,6 +32,18 @@ class LinkConfig:
     table_name: str = "events"
     backlog_bytes_max: int = 0
     """Raw bytes this link may be behind before its stream gets 503; 0 = no bound but the store's own."""
+
+
+def table_options(link: LinkConfig) -> TableOptions:
+    """What the warehouse needs to know of the link."""
+    return TableOptions(
+        stream=link.stream_id,
+        primary_key=link.primary_key,
+        deduplicate=link.deduplicate,
+        timestamp_column=link.timestamp_column,
+        schema_freeze=link.schema_freeze,
+        trusted_tables=frozenset({link.table_name}),
+    )
 
 
 class LinkState(Enum):

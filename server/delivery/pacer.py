@@ -65,6 +65,11 @@ class Turn:
         """True once the running slice should end."""
         return time.perf_counter() >= self._slice_ends_s
 
+    async def rest(self) -> None:
+        """`breathe`, if the slice is spent."""
+        if self.spent:
+            await self.breathe()
+
     async def breathe(self) -> None:
         """Lets everything that waits for the loop run, longer under pressure; then the turn goes round."""
         now_s = time.perf_counter()

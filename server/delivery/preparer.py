@@ -1,5 +1,5 @@
 """Makes the batches of one link: waits until a flush is due, reads on from an offset, lays events out as
-rows.
+rows, and encodes them while the batch before is in flight.
 
 Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, or in a dropped
 range. An event that cannot be laid out is refused, never raised. CPU runs in slices under the pacer. Thread:
@@ -12,13 +12,13 @@ from typing import Final
 from uuid import uuid4
 
 from server.clock import SystemClock
-from server.warehouse import Row
+from server.warehouse import Destination, Encoded, Row
 from storage import Wal
 
 from .cadence import Cadence
 from .layouts import SegmentSingleTable
 from .ledger import Ledger
-from .links import LinkConfig
+from .links import LinkConfig, table_options
 from .outcome import Dropped, Refused
 from .pacer import Pacer
 from .reader import EventGroup, Events, StreamReader
@@ -37,6 +37,7 @@ class Prepared:
     last: int
     offsets: list[int] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    encoded: Encoded | None = None
     refused: dict[int, Refused] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
     raw_bytes: int = 0
@@ -53,6 +54,7 @@ class Preparer:
         link: LinkConfig,
         wal: Wal,
         reader: StreamReader,
+        destination: Destination,
         ledger: Ledger,
         pacer: Pacer,
         clock: SystemClock,
@@ -60,6 +62,8 @@ class Preparer:
         self._link = link
         self._wal = wal
         self._reader = reader
+        self._destination = destination
+        self._options = table_options(link)
         self._ledger = ledger
         self._pacer = pacer
         self._clock = clock
@@ -122,6 +126,7 @@ class Preparer:
                 await self._lay_out(events, batch)
             if batch.last > begin:
                 self._cadence.taken(batch.last)
+                await self._encode(batch)
                 self.waiting_since_ms = None if batch.last >= self.head else self._clock.wall_ms()
                 return batch
             self._barren = head
@@ -171,6 +176,12 @@ class Preparer:
         if not self._full(batch):
             batch.last = events.last
         batch.dropped.extend(dropped for dropped in events.dropped if begin < dropped.first <= batch.last)
+
+    async def _encode(self, batch: Prepared) -> None:
+        async with self._pacer.turn() as turn:
+            batch.encoded = await self._destination.encode_ahead(
+                self._link.id, batch.rows, self._options, turn.rest
+            )
 
     def _lay_out_some(self, group: EventGroup, at: int, batch: Prepared) -> int:
         """A few events, between two looks at the clock. An event for which that raises is refused."""

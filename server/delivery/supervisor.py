@@ -140,8 +140,8 @@ class Delivery:
     def _flusher(self, link: LinkConfig) -> Flusher:
         ledger = Ledger(self._store, link, self._clock, self._threads)
         reader = self._readers[link.stream_id]
-        preparer = Preparer(link, self._store.wal, reader, ledger, self._pacer, self._clock)
         destination = self._destinations[link.destination_id]
+        preparer = Preparer(link, self._store.wal, reader, destination, ledger, self._pacer, self._clock)
         return Flusher(
             link,
             self._store.store_id,

@@ -19,14 +19,17 @@ from server.warehouse.batch import (
 )
 from server.warehouse.connection import PostgresConfig
 from server.warehouse.destination import Counters, Destination, Probe
+from server.warehouse.encode import Breathe, Encoded
 from server.warehouse.errors import Foreign, OutOfStep, Refused, RowsRefused, Unavailable, WarehouseError
 from server.warehouse.limits import Limits
 from server.warehouse.names import column_name, snake_case, table_name
 
 __all__ = [
     "Batch",
+    "Breathe",
     "Counters",
     "Destination",
+    "Encoded",
     "Flushed",
     "Foreign",
     "InDoubt",

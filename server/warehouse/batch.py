@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.warehouse.encode import Encoded
 
 Value = str | int | float | bool | None
 
@@ -58,7 +62,7 @@ class Batch:
 
     `outcome` is opaque to the warehouse: it is stored beside the progress row by the same transaction, and
     handed back by `take_over`. A batch without rows is legal (every event was dropped or refused): it moves
-    the progress row.
+    the progress row. `encoded` is what `encode_ahead` made of these very rows, if anything.
     """
 
     epoch: int
@@ -68,6 +72,7 @@ class Batch:
     rows: list[Row]
     outcome: bytes
     options: TableOptions
+    encoded: "Encoded | None" = None
 
 
 @dataclass(frozen=True, slots=True)

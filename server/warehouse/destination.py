@@ -14,7 +14,7 @@ from operator import attrgetter
 from server.warehouse import merge, progress
 from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Row, TableOptions, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
-from server.warehouse.encode import Encoding
+from server.warehouse.encode import Breathe, Encoded, Encoding
 from server.warehouse.errors import (
     TRANSLATED,
     Unavailable,
@@ -91,6 +91,20 @@ class Destination:
         except TRANSLATED as error:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
 
+    async def encode_ahead(
+        self, link_id: str, rows: list[Row], options: TableOptions, breathe: Breathe
+    ) -> Encoded | None:
+        """What `Batch.encoded` takes, so that encoding and the flush before it overlap. Asks the server
+        nothing; None when the tables are not known well enough, then the flush encodes.
+        """
+        encoded: dict[str, Encoding] = {}
+        for table, part in _by_table(rows).items():
+            encoding = await self._tables.encode_ahead(table, part, options, link_id, breathe)
+            if encoding is None:
+                return None
+            encoded[table] = encoding
+        return encoded
+
     async def flush(self, key: LinkKey, batch: Batch) -> Flushed:
         """Land the batch, all of it or nothing. Raises RowsRefused, Foreign, Unavailable (or OutOfStep)."""
         started_s = time.perf_counter()
@@ -127,7 +141,7 @@ class Destination:
         self, key: LinkKey, batch: Batch, grouped: dict[str, list[Row]], careful: bool
     ) -> tuple[int, int, int, bool]:
         loads = [
-            await self._load(number, table, rows, batch.options, key.link_id, careful)
+            await self._load(number, table, rows, batch, key.link_id, careful)
             for number, (table, rows) in enumerate(sorted(grouped.items()))
         ]
         async with self._connections.turn() as session:
@@ -153,9 +167,12 @@ class Destination:
         )
 
     async def _load(
-        self, number: int, table: str, rows: list[Row], options: TableOptions, owner: str, careful: bool
+        self, number: int, table: str, rows: list[Row], batch: Batch, owner: str, careful: bool
     ) -> _Load:
-        plan, encoding = await self._tables.encode(table, rows, options, owner, fold=not careful)
+        encoding = (batch.encoded or {}).get(table)
+        if encoding is None or careful or not self._tables.is_current(encoding.plan):
+            encoding = await self._tables.encode(table, rows, batch.options, owner, fold=not careful)
+        plan = encoding.plan
         straight = plan.key is None and plan.exact and not plan.defaulted_cells and not careful
         return _Load(plan, encoding, None if straight else Staging(number, plan))
 

@@ -11,7 +11,7 @@ Rows are taken in blocks. A block whose rows have mostly the same columns is enc
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -25,10 +25,17 @@ from server.warehouse.types import ColumnType, infer, json_object, promote
 
 Key = bytes | tuple[bytes, ...]
 Misfits = dict[int, dict[str, Value]]
+Breathe = Callable[[], Awaitable[None]]
+"""Called between two blocks: lets the loop do other work if it is time to."""
 
 _BLOCK_ROWS_MAX: Final = 256
 _RUN_ROWS: Final = 1024
 _SPARSE: Final = 3  # by column pays off until a block has this many holes for each value
+
+
+async def give_way() -> None:
+    """One round of the loop for everybody else."""
+    await asyncio.sleep(0)
 
 
 class _Block(NamedTuple):
@@ -43,7 +50,7 @@ class Encoding:
     """One pass over `rows` under a plan. If not `complete` afterwards, the plan must learn first."""
 
     def __init__(self, plan: Plan, rows: Sequence[Row], overflow: Mapping[str, Slot], *, fold: bool) -> None:
-        self._plan = plan
+        self.plan = plan
         self._rows = rows
         self._slots = {**plan.slots, **overflow} if overflow else plan.slots
         self._block_rows = _BLOCK_ROWS_MAX // 4
@@ -57,7 +64,7 @@ class Encoding:
         self.missing: dict[str, ColumnType] = {}
         self.unmapped_values = 0
 
-    async def run(self, slice_s: float) -> None:
+    async def run(self, slice_s: float, breathe: Breathe = give_way) -> None:
         """Encode everything, never holding the loop for much longer than `slice_s`."""
         at = 0
         while at < len(self._rows):
@@ -66,17 +73,17 @@ class Encoding:
             at += len(block)
             self._add([row.values for row in block])
             self._pace(time.perf_counter() - started_s, slice_s)
-            await asyncio.sleep(0)
+            await breathe()
         for place, values in self._unmapped.items():
             self._out[place] = self._with_unmapped(self._out[place], values)
-        await self._sort()
+        await self._sort(breathe)
 
-    async def _sort(self) -> None:
+    async def _sort(self, breathe: Breathe) -> None:
         """Order keys in runs: each is short, and the sort of the whole only merges them."""
         keys = list(self._seen)
         for at in range(0, len(keys), _RUN_ROWS):
             keys[at : at + _RUN_ROWS] = sorted(keys[at : at + _RUN_ROWS])
-            await asyncio.sleep(0)
+            await breathe()
         keys.sort()
         self._order = [self._seen[key] for key in keys] + self._loose
 
@@ -136,7 +143,7 @@ class Encoding:
         misfits: Misfits = {}
         for name, given in _transposed(values, names & self._slots.keys()):
             cell, encode = self._slots[name]
-            wire = self._plan.fast_wire(cell)
+            wire = self.plan.fast_wire(cell)
             cells = fast_cells(given, wire) if wire is not None else None
             if cells is None:
                 cells = []
@@ -147,7 +154,7 @@ class Encoding:
                     cells.append(data or NULL)
             if cell != NOWHERE:
                 filled[cell] = cells
-        template = self._plan.template
+        template = self.plan.template
         head = repeat(template[0], len(values))
         columns = (filled.get(cell) or repeat(template[cell]) for cell in range(1, len(template)))
         return _Block(list(map(b"".join, zip(head, *columns, strict=False))), self._keys(filled), misfits)
@@ -161,7 +168,7 @@ class Encoding:
         return [None if NULL in key else key for key in keys]
 
     def _by_row(self, values: list[dict[str, Value]]) -> _Block:
-        slots, template = self._slots, self._plan.template
+        slots, template = self._slots, self.plan.template
         rows: list[bytes] = []
         keys: list[Key | None] = []
         misfits: Misfits = {}
@@ -213,7 +220,7 @@ class Encoding:
         return place
 
     def _folded(self, earlier: bytes, later: bytes) -> bytes:
-        if self._plan.options.existing_wins:
+        if self.plan.options.existing_wins:
             earlier, later = later, earlier
         pairs = zip(split_row(earlier), split_row(later), strict=True)
         return b"".join([old if new == NULL else new for old, new in pairs])
@@ -221,7 +228,7 @@ class Encoding:
     def _set_aside(self, place: int, values: dict[str, Value]) -> None:
         self.unmapped_values += len(values)
         before = self._unmapped.get(place, {})
-        self._unmapped[place] = values | before if self._plan.options.existing_wins else before | values
+        self._unmapped[place] = values | before if self.plan.options.existing_wins else before | values
 
     def _with_unmapped(self, row: bytes, values: dict[str, Value]) -> bytes:
         if self._unmapped_cell is None:
@@ -239,3 +246,7 @@ def _transposed(values: list[dict[str, Value]], names: set[str]) -> Iterable[tup
     except KeyError:  # not all of them in every row
         pass
     return ((name, [row.get(name) for row in values]) for name in names)
+
+
+Encoded = Mapping[str, Encoding]
+"""A batch: table → its rows as bytes."""

@@ -6,7 +6,7 @@ the rest starts as NULL in every row.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from server.warehouse.batch import TableOptions, Value
@@ -36,6 +36,10 @@ class Plan:
     columns: list[Column] = field(default_factory=list)
     slots: dict[str, Slot] = field(default_factory=dict)
     template: list[bytes] = field(default_factory=lambda: [b""])
+
+    def frozen(self) -> "Plan":
+        """The plan as it is now, whatever it learns later."""
+        return replace(self, columns=list(self.columns), slots=dict(self.slots), template=list(self.template))
 
     def use(self, name: str) -> int:
         """Let column `name` of the table take part; its cell number."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from server.warehouse import ddl
 from server.warehouse.batch import Row, TableOptions
 from server.warehouse.connection import Connections
-from server.warehouse.encode import Encoding
+from server.warehouse.encode import Breathe, Encoding
 from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
 from server.warehouse.limits import Limits
 from server.warehouse.names import column_name, table_name
@@ -45,7 +45,7 @@ class Tables:
 
     async def encode(
         self, table: str, rows: Sequence[Row], options: TableOptions, owner: str, *, fold: bool = True
-    ) -> tuple[Plan, Encoding]:
+    ) -> Encoding:
         """The rows as bytes; afterwards the table has every column that they are loaded into."""
         await self._reachable(table, rows, options)
         plan = self._plans.get((table, owner, options))
@@ -56,9 +56,27 @@ class Tables:
             encoding = Encoding(plan, rows, overflow, fold=fold)
             await encoding.run(self._limits.slice_s)
             if encoding.complete:
-                return plan, encoding
+                return encoding
             plan = await self._learn(plan, encoding, overflow, owner)
         raise Unavailable(f"table {table} keeps changing while a batch is prepared for it")
+
+    async def encode_ahead(
+        self, table: str, rows: Sequence[Row], options: TableOptions, owner: str, breathe: Breathe
+    ) -> Encoding | None:
+        """The rows as bytes by what is known, without a question to the server; None if that is not enough.
+
+        Good for a load as long as `is_current` says so of its plan.
+        """
+        plan = self._plans.get((table, owner, options))
+        if plan is None:
+            return None
+        encoding = Encoding(plan.frozen(), rows, {}, fold=True)
+        await encoding.run(self._limits.slice_s, breathe)
+        return encoding if encoding.complete else None
+
+    def is_current(self, plan: Plan) -> bool:
+        """Whether the table is still what it was when the plan was made, as far as is known here."""
+        return self._shapes.get(plan.shape.name) is plan.shape
 
     async def _reachable(self, table: str, rows: Sequence[Row], options: TableOptions) -> None:
         shape = await self._shape(table)
