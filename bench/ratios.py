@@ -71,6 +71,8 @@ def load(
     ]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(done.stdout)
+    if not figures["requests_per_s"]:
+        raise click.ClickException(f"nothing was answered 200: {done.stdout}{done.stderr}")
     return figures
 
 
