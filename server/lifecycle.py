@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 
 from blacksheep import Application
 from granian.constants import Interfaces
@@ -29,7 +30,7 @@ from server.routes.body import Bodies
 from server.routes.events import register_events
 from server.routes.lane import IngestLane
 from server.routes.operations import register_operations
-from server.settings import Config
+from server.settings import ADDRESS_FILE, Config
 from server.translation import body_limits, event_limits, store_options, stream_keys
 from storage import SWITCH_INTERVAL_S, Store, StorePoisoned
 
@@ -105,6 +106,14 @@ class Run:
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
         return Entry(lane, ingest_routes(), framework)
 
+    def ended_early(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        """A task that the server cannot be without has ended: say so, and end with a status that tells it."""
+        for task in tasks:
+            if task.done():
+                error = None if task.cancelled() else task.exception()
+                _log.critical("the %s has ended: %r", task.get_name(), error)
+                self.exit_code = EXIT_FAILED
+
     def store_poisoned(self, error: StorePoisoned) -> None:
         """Ends the run: the store must be opened afresh to be trusted."""
         _log.critical("the store failed; the process ends and must be started again: %s", error)
@@ -125,7 +134,10 @@ async def serve(config: Config) -> int:
     clock = SystemClock()
     _check_address(config.server.host, config.server.port)
     store = Store.open(config.data_dir, store_options(config), clock)
+    address = config.data_dir / ADDRESS_FILE
     try:
+        host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+        address.write_text(f"http://{host}:{config.server.port}\n")
         run = Run(config, store, clock)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, run.stop_requested.set)
@@ -133,6 +145,7 @@ async def serve(config: Config) -> int:
         store.wal.start(loop)
         await _run(run)
     finally:
+        address.unlink(missing_ok=True)
         await asyncio.to_thread(store.close)
     return run.exit_code
 
@@ -158,15 +171,16 @@ async def _run(run: Run) -> None:
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
     stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
+    run.ended_early([listener, housekeeping])
     _log.info("stopping")
     run.stopping = True
     run.tick()
     server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()
-    for task in (stop, housekeeping):
+    for task in (stop, listener, housekeeping):
         task.cancel()
-    await asyncio.gather(stop, housekeeping, return_exceptions=True)
+    await asyncio.gather(stop, listener, housekeeping, return_exceptions=True)
     await framework.stop()
 
 

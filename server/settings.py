@@ -29,6 +29,8 @@ from server.catalog import (
 )
 from server.configfile import coerce, read_layers
 
+ADDRESS_FILE = "address"
+"""In the data directory: where the server that runs on it listens. For the command line."""
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 Bytes = Annotated[int, Meta(ge=0)]

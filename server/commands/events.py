@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from server.commands.terminal import Mistake, conf_option, configuration, table, terminal_width
+from server.settings import ADDRESS_FILE, Config
 
 TIMEOUT_S = 15
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 url_option = click.option("--url", help="Address of the server, if it is not the one of the configuration.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as it is.")
@@ -57,7 +58,7 @@ def _ask(conf: Path | None, url: str | None, path: str) -> tuple[int, dict[str, 
     config = configuration(conf, {})
     if not config.server.admin_token:
         raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
-    address = url or f"http://{ANYWHERE.get(config.server.host, config.server.host)}:{config.server.port}"
+    address = url or _running(config)
     request = urllib.request.Request(
         address.rstrip("/") + path, headers={"X-Admin-Token": config.server.admin_token}
     )
@@ -68,6 +69,17 @@ def _ask(conf: Path | None, url: str | None, path: str) -> tuple[int, dict[str, 
         return error.code, _body(error)
     except (OSError, ValueError) as error:
         raise Mistake(f"no answer from {address}: {error}; is the server running there? (--url)") from error
+
+
+def _running(config: Config) -> str:
+    """Where the server listens: what it wrote into its data directory (flags may differ from the file)."""
+    try:
+        found = urllib.parse.urlsplit((config.data_dir / ADDRESS_FILE).read_text().strip())
+        host, port = found.hostname or "", found.port
+    except (OSError, ValueError):
+        host, port = config.server.host, config.server.port
+    host = ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
