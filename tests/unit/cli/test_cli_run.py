@@ -28,9 +28,9 @@ class Session:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK")}
-        self.environ = environ | {"PYTHONPATH": str(ROOT), "PENSTOCK__SERVER__PORT": str(port)}
+        self.environ = environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [*PROGRAM, "run"],
+            [*PROGRAM, "run", "--port", str(port)],
             cwd=folder,
             env=self.environ,
             text=True,
