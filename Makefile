@@ -17,7 +17,7 @@ RUN_STAMP := .venv/installed-$(PLACE)
 DEV_STAMP := .venv/installed-dev-$(PLACE)
 COMPILE := $(PYTHON) -m uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: help run test test-long lint bench lock clean python
+.PHONY: help run test test-long lint bench bench-ratios lock clean python
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -38,6 +38,9 @@ lint: $(DEV_STAMP)  ## Check style, formatting and types
 
 bench: $(DEV_STAMP)  ## Benchmarks, as ratios taken in one run
 	$(PYTHON) -m pytest bench --benchmark-only --benchmark-disable-gc -m "" $(ARGS)
+
+bench-ratios: $(DEV_STAMP)  ## The promised speeds as ratios, taken in one run (options: ARGS="--rounds 3")
+	$(PYTHON) -m bench.ratios $(ARGS)
 
 lock: $(DEV_STAMP)  ## Resolve the dependencies again and write the lock files (newest versions: ARGS=--upgrade)
 	$(PIP) install --quiet uv==$(UV_VERSION)
