@@ -142,7 +142,7 @@ def test_the_first_minutes(session: Session, folder: Path, port: int) -> None:
     lost = session.command("events", "find", "no-such-id")
     assert (lost.returncode, "no event with messageId" in lost.stderr) == (1, True)
 
-    second = session.command("run")
+    second = session.command("run", "--port", str(port))
     assert second.returncode == 1
     assert f":{port}: Address already in use" in second.stderr
     assert "Traceback" not in second.stderr
