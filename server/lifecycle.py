@@ -23,7 +23,7 @@ from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
 from server.lookup import EventLookup
-from server.metrics import IngestCounters, ingest_samples, link_samples
+from server.metrics import IngestCounters, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
 from server.routes.body import Bodies
@@ -98,6 +98,7 @@ class Run:
         )
         access = AdminAccess(config.server.admin_token)
         sources = (
+            lambda: info_samples(config.server.name),
             lambda: ingest_samples(self.counters),
             lambda: link_samples(self.outbound.status()),
         )

@@ -8,6 +8,7 @@ then (70 ms at start otherwise).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ class Sample:
     text: str
     labels: tuple[str, ...]
     rows: Iterable[tuple[tuple[str, ...], float]]
+
+
+def info_samples(name: str) -> Iterator[Sample]:
+    """Which server this is: `server.name` and the version that runs."""
+    labels = ("name", "version")
+    yield Sample(
+        "penstock_info", "gauge", "1; the labels say what runs.", labels, [((name, version("penstock")), 1)]
+    )
 
 
 def ingest_samples(counters: IngestCounters) -> Iterator[Sample]:

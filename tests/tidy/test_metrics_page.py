@@ -6,7 +6,7 @@ from dataclasses import fields
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.delivery import LinkState, LinkStatus
-from server.metrics import IngestCounters, exposition, ingest_samples, link_samples
+from server.metrics import IngestCounters, exposition, info_samples, ingest_samples, link_samples
 from storage import COMMIT_BOUNDS_S, WalStats
 from tests.tidy.sources import ROOT
 
@@ -30,7 +30,7 @@ def exposed() -> dict[str, tuple[str, set[str]]]:
     """Name → type and labels of what /metrics says, with a value for everything that has labels."""
     counters = IngestCounters()
     counters.accepted["site"] = counters.dropped["site", "duplicate"] = counters.refused["bad_json"] = 1
-    sources = (lambda: ingest_samples(counters), lambda: link_samples([link()]))
+    sources = (lambda: info_samples("box"), lambda: ingest_samples(counters), lambda: link_samples([link()]))
     families = text_string_to_metric_families(exposition(sources, stats())[0].decode())
     return {
         family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
