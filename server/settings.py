@@ -73,6 +73,7 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     event_bytes_max: Positive = 1_000_000
     body_bytes_max: Positive = 10_000_000
     batch_events_max: Positive = 2_500
+    body_timeout_s: PositiveSeconds = 30.0
 
 
 class DeliverySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

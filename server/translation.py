@@ -12,7 +12,6 @@ from server.warehouse import Limits as WarehouseLimits
 from server.warehouse import PostgresConfig
 from storage import StoreOptions
 
-_BODY_TIMEOUT_S = 30.0
 _STALL_RATIO = 4 / 3
 
 
@@ -34,7 +33,9 @@ def store_options(config: Config) -> StoreOptions:
 
 def body_limits(config: Config) -> BodyLimits:
     """Bounds of a request body."""
-    return BodyLimits(config.limits.body_bytes_max, config.server.in_flight_bytes_max, _BODY_TIMEOUT_S)
+    return BodyLimits(
+        config.limits.body_bytes_max, config.server.in_flight_bytes_max, config.limits.body_timeout_s
+    )
 
 
 def event_limits(config: Config) -> Limits:

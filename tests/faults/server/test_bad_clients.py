@@ -1,5 +1,6 @@
 """Clients that break off, stall, pipeline or talk nonsense: the server goes on and holds nothing for them."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ from tests.running import SERVER_KEY, Penstock, configuration, eventually, free_
 
 _HEAD = f"Host: x\r\nX-Write-Key: {SERVER_KEY}\r\n"
 _EVENT = b'{"event":"E","userId":"u"}'
-_BODY_TIMEOUT_S = 30
+_BODY_TIMEOUT_S = 5
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Penstock]:
     folder = tmp_path_factory.mktemp("clients")
-    running = Penstock(folder, configuration(free_port(), folder / "data", None)).start()
+    running = Penstock(
+        folder, configuration(free_port(), folder / "data", None, limits={"body_timeout_s": _BODY_TIMEOUT_S})
+    ).start()
     yield running
     assert running.stop() == 0
 
@@ -27,7 +30,8 @@ def _exchange(server: Penstock, sent: bytes, *, until: bytes = b"") -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         client.sendall(sent)
         if not until:
-            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the server may have closed it already
+                client.shutdown(socket.SHUT_WR)
         received = b""
         while not (until and until in received) and (part := client.recv(65536)):
             received += part
@@ -99,10 +103,9 @@ def test_header_values_that_are_not_ascii(server: Penstock) -> None:
         assert received[9:10] in b"24", received
 
 
-@pytest.mark.long
 def test_a_body_that_does_not_go_on_is_given_up(server: Penstock) -> None:
     began_s = time.monotonic()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=2 * _BODY_TIMEOUT_S) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         client.sendall(f"POST /v1/track HTTP/1.1\r\n{_HEAD}Content-Length: 5000\r\n\r\n".encode())
         received = client.recv(65536)
     assert received.startswith(b"HTTP/1.1 4")
