@@ -28,6 +28,8 @@ def make_server(tmp_path: Path) -> Iterator[StartFunction]:
         folder = tmp_path / f"server{len(made)}"
         folder.mkdir()
         conf = configuration(free_port(), data or tmp_path / "data", database, **sections)
+        for link in conf["links"].values():
+            link["data"]["deduplicate"] = False  # a merge would hide a second delivery
         made.append(Penstock(folder, conf, environment or {}))
         return made[-1]
 
