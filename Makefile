@@ -37,7 +37,7 @@ lint: $(DEV_STAMP)  ## Check style, formatting and types
 	$(PYTHON) -m mypy --strict -p server -p storage
 
 bench: $(DEV_STAMP)  ## Benchmarks, as ratios taken in one run
-	$(PYTHON) -m pytest bench --benchmark-only --benchmark-disable-gc -m "" $(ARGS)
+	$(PYTHON) -m pytest bench -o python_files='bench_*.py' --benchmark-only --benchmark-disable-gc -m "" $(ARGS)
 
 bench-ratios: $(DEV_STAMP)  ## The promised speeds as ratios, taken in one run (options: ARGS="--rounds 3")
 	$(PYTHON) -m bench.ratios $(ARGS)

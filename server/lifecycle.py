@@ -22,6 +22,7 @@ from server.app import Entry, ingest_routes, make_framework
 from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
+from server.logs import GRANIAN_CONFIG
 from server.lookup import EventLookup
 from server.metrics import IngestCounters, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
@@ -162,7 +163,7 @@ async def _run(run: Run) -> None:
         interface=Interfaces.RSGI,
         websockets=False,
         backlog=_BACKLOG,
-        log_enabled=False,
+        log_dictconfig=GRANIAN_CONFIG,
     )
     listener = asyncio.create_task(server.serve(), name="listener")
     run.outbound.start()

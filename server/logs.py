@@ -23,7 +23,12 @@ _SECRETS = (
         rf"\1{MASK}",
     ),
 )
-_LEAST = {"_granian": logging.ERROR, "granian.access": logging.CRITICAL, "asyncio": logging.ERROR}
+_LEAST = {
+    "_granian": logging.ERROR,
+    "_granian.serve": logging.ERROR,
+    "granian.access": logging.CRITICAL,
+    "asyncio": logging.ERROR,
+}
 """Granian warns at each start that its embedded server is experimental; that is our decision, not news."""
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

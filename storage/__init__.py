@@ -1,8 +1,6 @@
 """The embedded store: one directory with a write-ahead log of events and tables of small records.
 
 It knows nothing of the server. Public names only from here; every module of this package is private.
-
-Public names only from here. Everything else in this package is private.
 """
 
 from .chunk import Chunk, Group, Hole, Position, StoredEvent

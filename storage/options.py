@@ -29,7 +29,7 @@ class StoreOptions:
     retention_s: float = 86_400
     """Age at which a segment that every link has passed may go."""
     retention_bytes_max: int = 2048 * MIB
-    """WAL size beyond which passed segments go whatever their age."""
+    """WAL size beyond which passed segments go whatever their age. 0 = age alone decides."""
     trim_lag_s: float = 900
     """A segment stays this long after it was sealed and after the last link passed it."""
     catalog_bytes_max: int = 1024 * MIB

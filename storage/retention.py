@@ -70,7 +70,7 @@ class Retention:
         return rested_s >= self._options.trim_lag_s and (self._too_many() or self._too_old(segment))
 
     def _too_many(self) -> bool:
-        return self._segments.total_bytes > self._options.retention_bytes_max
+        return 0 < self._options.retention_bytes_max < self._segments.total_bytes
 
     def _too_old(self, segment: Segment) -> bool:
         age_s = (self._clock.wall_ms() - segment.last_ms) / 1000

@@ -7,7 +7,6 @@ from server.access.address import (
     TrustedProxies,
     apply_policy,
     client_address,
-    is_secure,
     locale_of,
     strictest,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "apply_policy",
     "client_address",
     "find_key",
-    "is_secure",
     "locale_of",
     "strictest",
 ]

@@ -60,13 +60,6 @@ def client_address(peer: str | None, forwarded_for: Iterable[bytes], trusted: Tr
     return client
 
 
-def is_secure(scheme: str, forwarded_proto: bytes | None, peer: str | None, trusted: TrustedProxies) -> bool:
-    """Whether the client spoke https: X-Forwarded-Proto counts if it comes from a trusted proxy."""
-    if forwarded_proto and peer is not None and peer in trusted:
-        return forwarded_proto.rsplit(b",", 1)[-1].strip().lower() == b"https"
-    return scheme == "https"
-
-
 def strictest(stream_policy: IpPolicy, header: bytes | None) -> IpPolicy:
     """The policy of a request: the stricter of its stream's and its X-IP-Policy header's. An unknown value
     asks for none.

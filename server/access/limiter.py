@@ -45,11 +45,6 @@ class TokenBucket:
         self._refill(now_s)
         return max(0, int(self._tokens + _SLACK))
 
-    def reset_s(self, now_s: float) -> float:
-        """Seconds until the bucket is full again."""
-        self._refill(now_s)
-        return (self.limit.burst - self._tokens) / self.limit.events_per_second
-
     def _refill(self, now_s: float) -> None:
         elapsed_s = now_s - self._at_s
         if elapsed_s > 0:

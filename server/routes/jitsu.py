@@ -2,17 +2,11 @@
 
 from collections.abc import Sequence
 
-from server.ingest import Decoded, ItemError
+from server.ingest import PATH_TYPES, Decoded, ItemError
 from server.problems import Problem
 from server.routes.family import Family, IngestRoute, json_bytes
 
 _OK = b'{"ok":true}'
-# `event` and `e` take the type from the payload.
-TYPES: dict[str, str | None] = {
-    "page": "page", "p": "page", "track": "track", "t": "track", "identify": "identify", "i": "identify",
-    "group": "group", "g": "group", "alias": "alias", "a": "alias", "screen": "screen", "s": "screen",
-    "event": None, "e": None,
-}  # fmt: skip
 
 
 def _error(problem: Problem, message: str, _errors: Sequence[ItemError]) -> bytes:
@@ -32,5 +26,5 @@ def routes() -> dict[str, IngestRoute]:
     return {
         prefix + segment: IngestRoute(FAMILY, _success, path_type, host_fallback=True)
         for prefix in PREFIXES
-        for segment, path_type in TYPES.items()
+        for segment, path_type in PATH_TYPES.items()
     }

@@ -9,7 +9,6 @@ from server.access import (
     TrustedProxies,
     apply_policy,
     client_address,
-    is_secure,
     locale_of,
     strictest,
 )
@@ -54,23 +53,6 @@ def test_what_is_no_network_is_an_error() -> None:
 @given(st.lists(st.binary(max_size=30), max_size=3))
 def test_any_header_gives_an_address(forwarded: list[bytes]) -> None:
     assert client_address("10.0.0.1", forwarded, TRUSTED)
-
-
-@pytest.mark.parametrize(
-    ("scheme", "proto", "peer", "secure"),
-    [
-        ("https", None, "1.2.3.4", True),
-        ("http", b"https", "1.2.3.4", False),
-        ("http", b"https", "10.0.0.1", True),
-        ("http", b"http, HTTPS", "10.0.0.1", True),
-        ("https", b"http", "10.0.0.1", False),
-        ("http", None, None, False),
-    ],
-)
-def test_whether_the_client_spoke_https(
-    scheme: str, proto: bytes | None, peer: str | None, secure: bool
-) -> None:
-    assert is_secure(scheme, proto, peer, TRUSTED) is secure
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ async def test_what_no_link_reads_is_trimmed_and_counted(tmp_path: Path) -> None
 
 
 async def test_young_segments_stay_unless_there_are_too_many(tmp_path: Path) -> None:
-    for bytes_max, trimmed in ((10**9, 0), (1, 3)):
+    for bytes_max, trimmed in ((10**9, 0), (1, 3), (0, 0)):
         path = tmp_path / str(bytes_max)
         async with opened(path, segment_bytes=SMALL, trim_lag_s=0, retention_bytes_max=bytes_max) as store:
             await fill(store, 4)
