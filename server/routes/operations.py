@@ -25,12 +25,13 @@ def register_operations(
     """Add the routes. `unready()` says why events cannot be taken, None if they can."""
 
     async def health(_request: Request) -> Response:
-        """200 while every loop of the process reports in time."""
+        """200 while every loop of the process reports in time and the log's writer lives."""
         late = heartbeats.late(clock.monotonic_s())
+        if not store_stats().writer_alive:
+            return json_response(503, {"status": "fail", "output": "the writer of the log has ended"})
         if late:
-            return json_response(
-                503, {"status": "fail", "output": "loops that do not report", "late_s": late}
-            )
+            said = {"status": "fail", "output": "loops that do not report", "late_s": late}
+            return json_response(503, said)
         return json_response(200, {"status": "pass"})
 
     async def ready(_request: Request) -> Response:
