@@ -30,7 +30,7 @@ def register_operations(
         if not store_stats().writer_alive:
             return json_response(503, {"status": "fail", "output": "the writer of the log has ended"})
         if late:
-            said = {"status": "fail", "output": "loops that do not report", "late_s": late}
+            said: dict[str, object] = {"status": "fail", "output": "loops that do not report", "late_s": late}
             return json_response(503, said)
         return json_response(200, {"status": "pass"})
 
