@@ -28,7 +28,7 @@ def _proxy(url: str) -> FaultProxy:
     return FaultProxy(parts.hostname, parts.port or 5432)
 
 
-@pytest.mark.parametrize(
+_at_each_step = pytest.mark.parametrize(
     ("pattern", "direction", "after"),
     [
         (_COPY, Direction.TO_SERVER, b""),
@@ -37,6 +37,9 @@ def _proxy(url: str) -> FaultProxy:
     ],
     ids=["copy", "commit-sent", "commit-answered"],
 )
+
+
+@_at_each_step
 async def test_a_cut_at_each_step_of_a_flush(
     make_server: StartFunction, database: str, pattern: bytes, direction: Direction, after: bytes
 ) -> None:
@@ -49,6 +52,27 @@ async def test_a_cut_at_each_step_of_a_flush(
         proxy.cut_at(pattern, direction, after)
         await sender.send(f"b{i}" for i in range(2_000))
         await asyncio.wait_for(proxy.fired.wait(), 20)
+        await asyncio.to_thread(server.drained)
+        assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
+        assert await asyncio.to_thread(server.stop) == 0
+
+
+@_at_each_step
+async def test_kill_9_at_each_step_of_a_flush(
+    make_server: StartFunction, database: str, pattern: bytes, direction: Direction, after: bytes
+) -> None:
+    async with _proxy(database) as proxy:
+        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
+        sender = Sender(server.port)
+        await sender.send(f"a{i}" for i in range(200))
+        await asyncio.to_thread(server.drained)
+        proxy.cut()
+        proxy.stall_at(pattern, direction, after)
+        await sender.send(f"b{i}" for i in range(2_000))
+        await asyncio.wait_for(proxy.fired.wait(), 20)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        proxy.resume()  # what the dead process had sent arrives only now
         await asyncio.to_thread(server.drained)
         assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
         assert await asyncio.to_thread(server.stop) == 0
