@@ -32,7 +32,7 @@ from storage import SWITCH_INTERVAL_S, Store, StoreOptions
 DEFAULT_URL: Final = "postgresql://postgres@127.0.0.1:54329/postgres"
 DATABASE: Final = "penstock_bench_delivery"
 STREAM: Final = "site"
-EVENTS: Final = 60_000
+EVENTS: Final = 150_000
 ROUNDS: Final = 3
 BATCH: Final = 6_000
 _APPEND: Final = 2_000

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from server.delivery.layouts import SegmentSingleTable
-from server.warehouse import Row
+from server.warehouse import AnyRow
 
 EVENTS: Final = 1_000
 
@@ -54,8 +54,8 @@ def test_lay_out(benchmark: BenchmarkFixture, event: dict[str, Any]) -> None:
     """The time is of 1,000 events: milliseconds shown = µs per event."""
     layout = SegmentSingleTable("events")
 
-    def run() -> list[Row]:
-        rows: list[Row] = []
+    def run() -> list[AnyRow]:
+        rows: list[AnyRow] = []
         for offset in range(EVENTS):
             layout.lay_out(offset, event, rows)
         return rows

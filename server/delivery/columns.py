@@ -143,7 +143,12 @@ def put(value: Any, column: str, row: dict[str, Value]) -> None:
     if type(value) in _SCALARS:
         row[column] = value
     elif value is not None:
-        row[column] = _encode(_snake_cased(value, 0)).decode()
+        row[column] = text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """JSON text of an array or object, with the keys in it as columns have them."""
+    return _encode(_snake_cased(value, 0)).decode()
 
 
 def _snake_cased(value: Any, depth: int) -> Any:

@@ -1,9 +1,10 @@
 """Moves one stream to one destination: the loop of one link.
 
 The order of writes is what makes it exactly once: (1) the intent is durable in the catalog; (2) one Postgres
-transaction takes rows, progress and outcome; (3) the outcome and the new checkpoint are one catalog write;
-only then comes the next batch. Whatever dies in between, the start asks the progress row which of the three
-happened. One batch is in flight, the next is prepared meanwhile.
+transaction takes rows, progress and outcome; (3) the outcome and the new checkpoint are one catalog write
+(which holds the intent of the next batch, if that is ready); only then comes the next batch. Whatever dies in
+between, the start asks the progress row which of the three happened. One batch is in flight, the next is
+prepared meanwhile.
 
 Failures: what names rows (RowsRefused) goes into the outcome of the retried batch, unless the breaker takes
 it for a fault of the destination; Foreign stops the link; everything else is tried again for ever, in order,
@@ -20,6 +21,7 @@ from typing import Final, TypeVar
 
 from server.clock import SystemClock
 from server.warehouse import (
+    AnyRow,
     Batch,
     Destination,
     Flushed,
@@ -43,6 +45,7 @@ from .links import LinkConfig, LinkState, table_options
 from .outcome import Outcome, Refused
 from .preparer import Prepared, Preparer
 
+_LET_GO: Final = 500
 _Result = TypeVar("_Result")
 _log: Final = logging.getLogger("penstock.delivery")
 
@@ -153,9 +156,10 @@ class Flusher:
         while batch is not None:
             ahead = asyncio.create_task(self.preparer.next(batch.last))
             try:
-                await self._deliver(batch)
+                await self._deliver(batch, ahead)
                 self.state = LinkState.WAITING
-                last, batch = batch.last, None
+                last, rows, batch = batch.last, batch.rows, None
+                await _let_go(rows)
                 try:
                     batch = await ahead
                 except Exception as error:
@@ -165,12 +169,11 @@ class Flusher:
                 ahead.cancel()
                 await asyncio.gather(ahead, return_exceptions=True)
 
-    async def _deliver(self, batch: Prepared) -> None:
-        """Flushes one batch to its end: landed, and its outcome applied."""
+    async def _deliver(self, batch: Prepared, ahead: asyncio.Task[Prepared | None]) -> None:
+        """Flushes one batch to its end: landed, and its outcome applied. `ahead` makes the next one."""
         self.state = LinkState.FLUSHING
         self.oldest_ms = batch.committed_ms
-        intent = Intent(batch.batch_id, batch.after, batch.last)
-        await self._until_done(partial(self.ledger.begin, intent))
+        await self._until_done(partial(self.ledger.begin, _intent(batch)))
         refused = dict(batch.refused)
         while True:
             if tripped := self._breaker.tripped_by(batch.offsets, refused):
@@ -185,7 +188,7 @@ class Flusher:
                 break
             except RowsRefused as error:
                 refused |= {r.offset: Refused(r.offset, r.reason, r.sqlstate) for r in error.refusals}
-        await self._until_done(partial(self._settle, batch, outcome))
+        await self._until_done(partial(self._settle, batch, outcome, ahead))
         self._breaker.settled(batch.offsets, refused)
         self._pause.reset()
         self._retry.reset()
@@ -209,8 +212,11 @@ class Flusher:
             ),
         )
 
-    async def _settle(self, batch: Prepared, outcome: Outcome) -> None:
-        await self.ledger.settle(batch.last, outcome, self.preparer.due_ms)
+    async def _settle(self, batch: Prepared, outcome: Outcome, ahead: asyncio.Task[Prepared | None]) -> None:
+        ready = ahead.done() and not ahead.cancelled() and ahead.exception() is None
+        following = ahead.result() if ready else None
+        intent = _intent(following) if following else None
+        await self.ledger.settle(batch.last, outcome, self.preparer.due_ms, intent)
 
     async def _until_done(self, step: Callable[[], Awaitable[_Result]]) -> _Result:
         """Runs `step` until it succeeds, backing off in between. What must not be repeated passes through."""
@@ -253,6 +259,17 @@ class Flusher:
             raise _StoppedError
         except TimeoutError:
             self.state = before
+
+
+async def _let_go(rows: list[AnyRow]) -> None:
+    """Frees the rows of a batch a few at a time: all at once would hold the loop for milliseconds."""
+    while rows:
+        del rows[-_LET_GO:]
+        await asyncio.sleep(0)
+
+
+def _intent(batch: Prepared) -> Intent:
+    return Intent(batch.batch_id, batch.after, batch.last)
 
 
 def _in_words(error: Exception) -> str:

@@ -8,9 +8,10 @@ events of browser keys. Thread: an instance keeps a cache of names and belongs t
 
 from typing import Any, Final
 
-from server.warehouse import Row, Value, table_name
+from server.warehouse import AnyRow, Row, ShapedRow, Value, table_name
 
 from .columns import Columns, Names, flatten, flatten_below, put
+from .shapes import ShortCuts
 
 COLUMNS_MAX: Final = 20_000
 """Names remembered per layout (about 4 MB); keys that change with every event must not grow the process."""
@@ -45,6 +46,7 @@ class SegmentSingleTable:
 
     def __init__(self, table: str) -> None:
         self._table = table
+        self._short_cuts = ShortCuts(self._values)
         self._reset()
 
     def _reset(self) -> None:
@@ -57,14 +59,25 @@ class SegmentSingleTable:
         self._other = _Plan(names, (), (), inner)
         self._group_traits = Columns(names, "context_group_")
 
-    def lay_out(self, offset: int, event: dict[str, Any], rows: list[Row]) -> None:
+    def lay_out(self, offset: int, event: dict[str, Any], rows: list[AnyRow]) -> None:
         """Appends the row of `event` to `rows`. Raises RecursionError for arrays nested beyond what JSON
         text can be made of.
         """
+        kind = event.get("type")
+        # The group of a group event depends on values, not only on keys.
+        found = None if kind == "group" else self._short_cuts.find(kind, event)
+        if found is not None:
+            rows.append(ShapedRow(offset, self._table, *found))
+            return
+        named = event.get(_TABLE_KEY)
+        table = table_name(named) if named and type(named) is str else self._table
+        rows.append(Row(offset, table, self._values(kind, event)))
+
+    def _values(self, kind: Any, event: dict[str, Any]) -> dict[str, Value]:
+        """The columns of an event of that type."""
         if self._names.full:
             self._reset()
         row: dict[str, Value] = {}
-        kind = event.get("type")
         if kind == "track":
             self._lay_out_track(event, row)
         elif kind == "identify":
@@ -73,9 +86,7 @@ class SegmentSingleTable:
             self._lay_out_group(event, row)
         else:
             self._lay_out_other(event, row)
-        named = event.get(_TABLE_KEY)
-        table = table_name(named) if named and type(named) is str else self._table
-        rows.append(Row(offset, table, row))
+        return row
 
     def _lay_out_track(self, event: dict[str, Any], row: dict[str, Value]) -> None:
         plan = self._track

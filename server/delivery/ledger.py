@@ -44,11 +44,14 @@ class Ledger:
     async def begin(self, intent: Intent) -> None:
         """The batch may land from now on."""
         async with self._changing:
-            await self._write(replace(self.checkpoint, in_doubt=intent))
+            if self.checkpoint.in_doubt != intent:
+                await self._write(replace(self.checkpoint, in_doubt=intent))
 
-    async def settle(self, last: int, outcome: Outcome, due_ms: int | None) -> None:
+    async def settle(
+        self, last: int, outcome: Outcome, due_ms: int | None, following: Intent | None = None
+    ) -> None:
         """The batch up to `last` landed with `outcome`: dead letters and drops are booked, the checkpoint
-        moves.
+        moves. The batch that follows at once is begun by the same write.
         """
         await self._copy_payloads(outcome)
         link_id = self._link.id
@@ -60,7 +63,7 @@ class Ledger:
             after = replace(
                 before,
                 last=last,
-                in_doubt=None,
+                in_doubt=following,
                 due_ms=due_ms,
                 delivered=before.delivered + outcome.delivered,
                 dead_letters=before.dead_letters + len(outcome.refused),

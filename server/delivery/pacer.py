@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Self
 
-SLICE_S: Final = 0.002
+SLICE_S: Final = 0.001
 """A slice of layout or decoding ends after this long; ingest waits no longer than that for the loop."""
 
 GIVE_WAY_S_MAX: Final = 0.006

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import uuid4
 
 from server.clock import SystemClock
-from server.warehouse import Destination, Encoded, Row
+from server.warehouse import AnyRow, Destination, Encoded
 from storage import Wal
 
 from .cadence import Cadence
@@ -36,7 +36,7 @@ class Prepared:
     after: int
     last: int
     offsets: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[AnyRow] = field(default_factory=list)
     encoded: Encoded | None = None
     refused: dict[int, Refused] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)

@@ -6,12 +6,15 @@ how a batch and its progress row land in one transaction is decided here.
 """
 
 from server.warehouse.batch import (
+    AnyRow,
     Batch,
     Flushed,
     InDoubt,
     LinkKey,
     LocalProgress,
     Row,
+    Shape,
+    ShapedRow,
     TableOptions,
     Takeover,
     TakeoverCase,
@@ -25,6 +28,7 @@ from server.warehouse.limits import Limits
 from server.warehouse.names import column_name, snake_case, table_name
 
 __all__ = [
+    "AnyRow",
     "Batch",
     "Breathe",
     "Counters",
@@ -42,6 +46,8 @@ __all__ = [
     "Refused",
     "Row",
     "RowsRefused",
+    "Shape",
+    "ShapedRow",
     "TableOptions",
     "Takeover",
     "TakeoverCase",

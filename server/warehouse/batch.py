@@ -1,8 +1,9 @@
 """What crosses the door of the warehouse: batches in, what became of them out. Plain values, no behaviour."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from server.warehouse.encode import Encoded
@@ -28,6 +29,33 @@ class Row:
     offset: int
     table: str
     values: dict[str, Value]
+    shape: ClassVar[None] = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """The names of rows that have the same ones. What is not the same object is another shape."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ShapedRow:
+    """As `Row`, for one of many rows with the same names: `cells[i]` is the value of `shape.names[i]`."""
+
+    offset: int
+    table: str
+    shape: Shape
+    cells: Sequence[Value]
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """What was said."""
+        pairs = zip(self.shape.names, self.cells, strict=True)
+        return {name: value for name, value in pairs if value is not None}
+
+
+AnyRow = Row | ShapedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +97,7 @@ class Batch:
     batch_id: str
     after_offset: int
     last_offset: int
-    rows: list[Row]
+    rows: Sequence[AnyRow]
     outcome: bytes
     options: TableOptions
     encoded: "Encoded | None" = None

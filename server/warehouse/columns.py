@@ -32,19 +32,34 @@ def fast_cells(values: Sequence[Value], wire: ColumnType) -> list[bytes] | None:
         return None
 
 
+def _of_few(values: Sequence[Any], encode: Callable[[str], bytes]) -> list[bytes] | None:
+    """For texts that repeat: each is encoded once. None if they seem to be mostly different ones."""
+    if len(set(values[:_SAMPLE])) > _SAMPLE_DISTINCT_MAX:
+        return None
+    distinct = set(values)
+    if not set(map(type, distinct)) <= _TEXT_KINDS:
+        raise _UnusualError
+    known = {text: NULL if text is None else encode(text) for text in distinct}
+    return list(map(known.__getitem__, values))
+
+
 def _texts(values: Sequence[Any]) -> list[bytes]:
-    if len(set(values[:_SAMPLE])) <= _SAMPLE_DISTINCT_MAX:
-        distinct = set(values)
-        if not set(map(type, distinct)) <= _TEXT_KINDS:
-            raise _UnusualError
-        known = {text: NULL if text is None else text_cell(text) for text in distinct}
-        return list(map(known.__getitem__, values))
+    cells = _of_few(values, text_cell)
+    if cells is not None:
+        return cells
     if "\0" in "".join(values):  # TypeError unless all are texts
         raise _UnusualError
     return [LENGTHS[len(data := text.encode())] + data for text in values]
 
 
+def _time(text: str) -> bytes:
+    return pack_bigint(8, timestamp_us(text))
+
+
 def _times(values: Sequence[Any]) -> list[bytes]:
+    cells = _of_few(values, _time)  # a request has one time of receipt
+    if cells is not None:
+        return cells
     try:
         return [pack_bigint(8, SECONDS[text[:19]] + FRACTIONS[text[19:]]) for text in values]
     except KeyError:  # seconds that were not seen yet, or an unusual form

@@ -31,7 +31,7 @@ CellEncoder = Callable[[Value], bytes | None]
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 NULL: Final = b"\xff\xff\xff\xff"
-CHUNK_BYTES: Final = 262_144  # asyncpg waits for flow control once per chunk
+CHUNK_BYTES: Final = 1_048_576  # asyncpg waits for flow control once per chunk
 
 _length = Struct(">i")
 _count = Struct(">h")

@@ -8,11 +8,12 @@ the edge. Runs on the event-loop thread.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from server.warehouse import merge, progress
-from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Row, TableOptions, Takeover
+from server.warehouse.batch import AnyRow, Batch, Flushed, LinkKey, LocalProgress, TableOptions, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
 from server.warehouse.encode import Breathe, Encoded, Encoding
 from server.warehouse.errors import (
@@ -92,7 +93,7 @@ class Destination:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
 
     async def encode_ahead(
-        self, link_id: str, rows: list[Row], options: TableOptions, breathe: Breathe
+        self, link_id: str, rows: Sequence[AnyRow], options: TableOptions, breathe: Breathe
     ) -> Encoded | None:
         """What `Batch.encoded` takes, so that encoding and the flush before it overlap. Asks the server
         nothing; None when the tables are not known well enough, then the flush encodes.
@@ -123,7 +124,7 @@ class Destination:
         return result
 
     async def _flush(
-        self, key: LinkKey, batch: Batch, grouped: dict[str, list[Row]]
+        self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]]
     ) -> tuple[int, int, int, bool]:
         careful = False
         for last_try in (False, False, True):
@@ -138,7 +139,7 @@ class Destination:
         raise AssertionError("the last try returns or raises")
 
     async def _attempt(
-        self, key: LinkKey, batch: Batch, grouped: dict[str, list[Row]], careful: bool
+        self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]], careful: bool
     ) -> tuple[int, int, int, bool]:
         loads = [
             await self._load(number, table, rows, batch, key.link_id, careful)
@@ -167,7 +168,7 @@ class Destination:
         )
 
     async def _load(
-        self, number: int, table: str, rows: list[Row], batch: Batch, owner: str, careful: bool
+        self, number: int, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool
     ) -> _Load:
         encoding = (batch.encoded or {}).get(table)
         if encoding is None or careful or not self._tables.is_current(encoding.plan):
@@ -186,12 +187,12 @@ class Destination:
         counters.flush_s += flushed.seconds
 
 
-def _by_table(rows: list[Row]) -> dict[str, list[Row]]:
+def _by_table(rows: Sequence[AnyRow]) -> dict[str, list[AnyRow]]:
     """The rows of each table in offset order; the names are those of the tables."""
-    named: dict[str, list[Row]] = {}
+    named: dict[str, list[AnyRow]] = {}
     for row in rows:
         named.setdefault(row.table, []).append(row)
-    tables: dict[str, list[Row]] = {}
+    tables: dict[str, list[AnyRow]] = {}
     for raw, part in named.items():
         tables.setdefault(table_name(raw), []).extend(part)
     for part in tables.values():

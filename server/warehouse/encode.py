@@ -6,7 +6,8 @@ here is equal in the column, and any split of a row sequence into batches gives 
 a key value stay alone.
 
 Rows are taken in blocks. A block whose rows have mostly the same columns is encoded column by column
-(columns.py, several times faster), any other row by row; the bytes are the same.
+(columns.py, several times faster), any other row by row; the bytes are the same. Rows that come with their
+shape need not even be looked at for their names.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from server.warehouse.batch import Row, Value
+from server.warehouse.batch import AnyRow, Shape, Value
 from server.warehouse.columns import fast_cells
 from server.warehouse.copy import NULL, raw_json_cell, split_row
-from server.warehouse.plan import NOWHERE, Plan, Slot
+from server.warehouse.plan import NO_SLOT, NOWHERE, Plan, Slot
 from server.warehouse.schema import UNMAPPED
 from server.warehouse.types import ColumnType, infer, json_object, promote
 
@@ -30,6 +31,7 @@ Breathe = Callable[[], Awaitable[None]]
 
 _BLOCK_ROWS_MAX: Final = 256
 _RUN_ROWS: Final = 1024
+_SHAPE_ROWS_MIN: Final = 16  # below that, rows of several shapes are better encoded together
 _SPARSE: Final = 3  # by column pays off until a block has this many holes for each value
 
 
@@ -49,12 +51,15 @@ class _Block(NamedTuple):
 class Encoding:
     """One pass over `rows` under a plan. If not `complete` afterwards, the plan must learn first."""
 
-    def __init__(self, plan: Plan, rows: Sequence[Row], overflow: Mapping[str, Slot], *, fold: bool) -> None:
+    def __init__(
+        self, plan: Plan, rows: Sequence[AnyRow], overflow: Mapping[str, Slot], *, fold: bool
+    ) -> None:
         self.plan = plan
         self._rows = rows
         self._slots = {**plan.slots, **overflow} if overflow else plan.slots
         self._block_rows = _BLOCK_ROWS_MAX // 4
         self._key_cells = plan.key_cells if fold else ()
+        self._known_shapes: dict[Shape, bool] = {}
         self._seen: dict[Key, int] = {}
         self._out: list[bytes] = []
         self._loose: list[int] = []
@@ -71,7 +76,7 @@ class Encoding:
             started_s = time.perf_counter()
             block = self._rows[at : at + self._block_rows]
             at += len(block)
-            self._add([row.values for row in block])
+            self._add(block)
             self._pace(time.perf_counter() - started_s, slice_s)
             await breathe()
         for place, values in self._unmapped.items():
@@ -118,15 +123,65 @@ class Encoding:
         elif took_s < slice_s / 5:
             self._block_rows = min(_BLOCK_ROWS_MAX, self._block_rows * 2)
 
-    def _add(self, values: list[dict[str, Value]]) -> None:
-        slots = self._slots
+    def _add(self, rows: Sequence[AnyRow]) -> None:
+        shapes = {row.shape for row in rows}
+        if len(shapes) > max(1, len(rows) // _SHAPE_ROWS_MIN) or not all(map(self._takes, shapes)):
+            self._add_values([row.values for row in rows])
+        elif len(shapes) == 1:
+            self._place(self._of_shape(rows))
+        else:
+            self._place(self._of_shapes(rows))
+
+    def _takes(self, shape: Shape | None) -> bool:
+        """Whether rows of a shape can be encoded as they are: no two of its names share a column."""
+        if shape is None:
+            return False
+        takes = self._known_shapes.get(shape)
+        if takes is None:
+            takes = self._known_shapes[shape] = self._one_each(shape.names)
+        return takes
+
+    def _one_each(self, names: Iterable[str]) -> bool:
+        """Whether no two of the names share a column."""
+        cells = [cell for cell, _ in (self._slots.get(name, NO_SLOT) for name in names) if cell != NOWHERE]
+        return len(set(cells)) == len(cells)
+
+    def _of_shape(self, rows: Sequence[AnyRow]) -> _Block:
+        """A block of rows of one shape."""
+        shape = rows[0].shape
+        assert shape is not None, "`_takes` has looked"
+        columns = zip(*(row.cells for row in rows if row.shape is not None), strict=True)
+        known = []
+        for name, given in zip(shape.names, columns, strict=True):
+            if name in self._slots:
+                known.append((name, given))
+            else:
+                self._note(name, given)
+        return self._by_column(len(rows), known)
+
+    def _of_shapes(self, rows: Sequence[AnyRow]) -> _Block:
+        """Shape by shape, and back into the order of the rows."""
+        places: dict[Shape | None, list[int]] = {}
+        for at, row in enumerate(rows):
+            places.setdefault(row.shape, []).append(at)
+        encoded: list[bytes] = [b""] * len(rows)
+        keys: list[Key | None] = [None] * len(rows)
+        misfits: Misfits = {}
+        for ats in places.values():
+            block = self._of_shape([rows[at] for at in ats])
+            for at, row_bytes, key in zip(ats, block.rows, block.keys or repeat(None), strict=False):
+                encoded[at], keys[at] = row_bytes, key
+            misfits |= {ats[place]: values for place, values in block.misfits.items()}
+        return _Block(encoded, keys, misfits)
+
+    def _add_values(self, values: list[dict[str, Value]]) -> None:
         names: set[str] = set().union(*values)
-        if not slots.keys() >= names and self._learn(values):
+        if not self._slots.keys() >= names and self._learn(values):
             return
-        cells = [slots[name][0] for name in names & slots.keys() if slots[name][0] != NOWHERE]
+        names &= self._slots.keys()
         dense = len(names) * len(values) <= _SPARSE * sum(map(len, values))
-        if dense and len(set(cells)) == len(cells):
-            self._place(self._by_column(values, names))
+        if dense and self._one_each(names):
+            self._place(self._by_column(len(values), _transposed(values, names)))
         else:
             self._place(self._by_row(values))
 
@@ -134,14 +189,20 @@ class Encoding:
         """Note the names without a slot and what their values are; False if there are none after all."""
         for row in values:
             for name, value in row.items():
-                if value is not None and name not in self._slots:
-                    self.missing[name] = promote(self.missing.get(name), infer(value))
+                if name not in self._slots:
+                    self._note(name, (value,))
         return bool(self.missing)
 
-    def _by_column(self, values: list[dict[str, Value]], names: set[str]) -> _Block:
+    def _note(self, name: str, given: Iterable[Value]) -> None:
+        for value in given:
+            if value is not None:
+                self.missing[name] = promote(self.missing.get(name), infer(value))
+
+    def _by_column(self, count: int, columns: Iterable[tuple[str, Sequence[Value]]]) -> _Block:
+        """A block of `count` rows, from each name with its values."""
         filled: dict[int, list[bytes]] = {}
         misfits: Misfits = {}
-        for name, given in _transposed(values, names & self._slots.keys()):
+        for name, given in columns:
             cell, encode = self._slots[name]
             wire = self.plan.fast_wire(cell)
             cells = fast_cells(given, wire) if wire is not None else None
@@ -155,17 +216,19 @@ class Encoding:
             if cell != NOWHERE:
                 filled[cell] = cells
         template = self.plan.template
-        head = repeat(template[0], len(values))
-        columns = (filled.get(cell) or repeat(template[cell]) for cell in range(1, len(template)))
-        return _Block(list(map(b"".join, zip(head, *columns, strict=False))), self._keys(filled), misfits)
+        rest = (filled.get(cell) or repeat(template[cell]) for cell in range(1, len(template)))
+        rows = zip(repeat(template[0], count), *rest, strict=False)
+        return _Block(list(map(b"".join, rows)), self._keys(filled), misfits)
 
     def _keys(self, filled: dict[int, list[bytes]]) -> Sequence[Key | None]:
         parts = [filled.get(cell) for cell in self._key_cells]
         if not parts or None in parts:  # without a key, or without a value for some part of it
             return ()
         columns = [part for part in parts if part is not None]
-        keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        return [None if NULL in key else key for key in keys]
+        if len(columns) > 1:
+            return [None if NULL in key else key for key in zip(*columns, strict=True)]
+        keys = columns[0]
+        return [None if key == NULL else key for key in keys] if NULL in keys else keys
 
     def _by_row(self, values: list[dict[str, Value]]) -> _Block:
         slots, template = self._slots, self.plan.template

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from server.warehouse import ddl
-from server.warehouse.batch import Row, TableOptions
+from server.warehouse.batch import AnyRow, TableOptions
 from server.warehouse.connection import Connections
 from server.warehouse.encode import Breathe, Encoding
 from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
@@ -44,7 +44,7 @@ class Tables:
         self._plans = {place: plan for place, plan in self._plans.items() if place[0] not in tables}
 
     async def encode(
-        self, table: str, rows: Sequence[Row], options: TableOptions, owner: str, *, fold: bool = True
+        self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str, *, fold: bool = True
     ) -> Encoding:
         """The rows as bytes; afterwards the table has every column that they are loaded into."""
         await self._reachable(table, rows, options)
@@ -61,7 +61,7 @@ class Tables:
         raise Unavailable(f"table {table} keeps changing while a batch is prepared for it")
 
     async def encode_ahead(
-        self, table: str, rows: Sequence[Row], options: TableOptions, owner: str, breathe: Breathe
+        self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str, breathe: Breathe
     ) -> Encoding | None:
         """The rows as bytes by what is known, without a question to the server; None if that is not enough.
 
@@ -78,7 +78,7 @@ class Tables:
         """Whether the table is still what it was when the plan was made, as far as is known here."""
         return self._shapes.get(plan.shape.name) is plan.shape
 
-    async def _reachable(self, table: str, rows: Sequence[Row], options: TableOptions) -> None:
+    async def _reachable(self, table: str, rows: Sequence[AnyRow], options: TableOptions) -> None:
         shape = await self._shape(table)
         if shape is None:
             return
@@ -100,7 +100,7 @@ class Tables:
             self._shapes[table] = shape
         return self._shapes[table]
 
-    async def _planned(self, table: str, rows: Sequence[Row], options: TableOptions, owner: str) -> Plan:
+    async def _planned(self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str) -> Plan:
         shape = await self._shape(table)
         if shape is None or (options.merge_key and choose_key(shape, options) is None):
             shape = await self._grow(self._first(table, shape, rows, options, owner))
@@ -109,7 +109,7 @@ class Tables:
         return plan
 
     def _first(
-        self, table: str, shape: TableShape | None, rows: Sequence[Row], options: TableOptions, owner: str
+        self, table: str, shape: TableShape | None, rows: Sequence[AnyRow], options: TableOptions, owner: str
     ) -> ddl.Wanted:
         """What a table needs before its first plan: the stream, the key, and (if it is new) the timestamp
         column.
@@ -189,7 +189,7 @@ def _is_trusted(table: str, options: TableOptions) -> bool:
     return table in map(table_name, options.trusted_tables)
 
 
-def _key_type(name: str, rows: Sequence[Row]) -> ColumnType:
+def _key_type(name: str, rows: Sequence[AnyRow]) -> ColumnType:
     """The type of a key column to be made. Text that looks like a time stays text: the next id may not."""
     kind: ColumnType | None = None
     named = [raw for raw in set().union(*(row.values for row in rows)) if column_name(raw) == name]

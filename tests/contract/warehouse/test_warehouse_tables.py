@@ -52,6 +52,13 @@ async def test_rows_merge_by_key_and_nothing_never_overwrites(link, sql):
     assert [tuple(row) for row in rows] == [(2, "x", True)]
 
 
+async def test_any_number_is_a_key(make_link, sql):
+    """-1 as bigint is all ones, as the length of a NULL is."""
+    link = await make_link(primary_key=("n",))
+    assert (await link.flush({"n": -1, "a": 1}, {"n": -1, "a": 2}, {"n": 1, "a": 3})).rows == 2
+    assert await sql.fetch("SELECT n, a FROM events ORDER BY a") == [(-1, 2), (1, 3)]
+
+
 async def test_two_streams_in_one_table_never_merge(link, make_link, sql):
     other = await make_link(stream="app")
     await link.flush({"message_id": "m", "a": 1})
