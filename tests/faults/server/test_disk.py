@@ -14,10 +14,9 @@ from tests.running import Sender, delivered, eventually, track
 def _fill(disk: Path) -> Path:
     """A file that takes what is left of the file system."""
     filler = disk / "filler"
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(1 << 16))
-            file.flush()
     return filler
 
 
