@@ -17,10 +17,10 @@ from .errors import StorageError, StoreClosed, StoreFull
 from .poison import Poison
 
 SWITCH_INTERVAL_S: Final = 0.005
-"""For sys.setswitchinterval, by whoever owns the process.
-
-It is how long the writer thread may wait for the GIL at each hand-over beside a busy loop; measured in
-bench/bench_wal.py.
+"""For sys.setswitchinterval, by whoever owns the process: how long the writer thread may wait for the GIL at
+each hand-over beside a loop that never idles. CPython's default, kept on purpose: the server's loop idles in
+epoll at every turn, and 0.5 ms cost a fifth to a third of the requests per second in switches
+(ARCHITECTURE.md, Decisions).
 """
 
 
