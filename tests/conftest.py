@@ -41,7 +41,7 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
     name = f"penstock_test_{os.getpid()}_{secrets.token_hex(6)}"
     _execute(postgres_url, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
     yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
-    # Not WITH (FORCE): an ordinary role may not end an autovacuum worker; a plain DROP does, and waits for it.
+    # Not WITH (FORCE): an ordinary role may not end an autovacuum worker; a plain DROP ends it and waits.
     ours = "FROM pg_stat_activity WHERE usename = current_user AND datname"
     _execute(postgres_url, f"SELECT pg_terminate_backend(pid) {ours} = '{name}'")
     _execute(postgres_url, f"DROP DATABASE IF EXISTS {name}")
