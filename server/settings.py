@@ -56,7 +56,7 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The data directory and the log in it. A `path` in a file is relative to that file's folder."""
 
     path: Annotated[str, Meta(min_length=1)] = "./data"
-    segment_bytes: Annotated[int, Meta(ge=4 * MIB)] = 128 * MIB
+    segment_bytes: Annotated[int, Meta(ge=4 * MIB)] = 64 * MIB
     retention_s: Seconds = 86_400
     retention_bytes_max: Bytes = 8 * GIB
     trim_lag_s: Seconds = 900
