@@ -76,20 +76,30 @@ async def copy_rows(
     session: Session, schema: str, table: str, columns: list[str], rows: Iterable[bytes]
 ) -> None:
     """COPY; the stall limit runs anew each time the socket takes a chunk."""
-    loop = asyncio.get_running_loop()
+    loop, connection = asyncio.get_running_loop(), session.connection
     limit_s = session.limits.stall_timeout_s
     try:
         async with asyncio.timeout(limit_s) as stall:
-            await session.connection.copy_to_table(
-                table,
-                schema_name=schema,
-                columns=columns,
-                format="binary",
-                source=copy_stream(rows, lambda: stall.reschedule(loop.time() + limit_s)),
-            )
-    except AttributeError as error:
+
+            def lost(_connection: object) -> None:
+                # asyncpg waits until a full socket drains, and goes on waiting when it is lost meanwhile.
+                if not stall.expired():
+                    stall.reschedule(loop.time())
+
+            connection.add_termination_listener(lost)
+            try:
+                await connection.copy_to_table(
+                    table,
+                    schema_name=schema,
+                    columns=columns,
+                    format="binary",
+                    source=copy_stream(rows, lambda: stall.reschedule(loop.time() + limit_s)),
+                )
+            finally:
+                connection.remove_termination_listener(lost)
+    except (AttributeError, TimeoutError) as error:
         # asyncpg writes to its transport without looking whether it is still there.
-        if not session.connection.is_closed():
+        if not connection.is_closed():
             raise
         raise ConnectionResetError("the connection was lost in the middle of COPY") from error
 

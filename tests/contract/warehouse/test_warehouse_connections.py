@@ -60,6 +60,26 @@ async def test_a_stall_in_the_middle_of_copy_ends_within_the_bound(link, proxy, 
     await lands_after_all(link, batch, sql)
 
 
+async def test_a_cut_while_the_socket_is_full_is_noticed_at_once(config, proxy):
+    through = replace(config, host="127.0.0.1", port=proxy.port, sslmode="disable")
+    destination = Destination(through, 1, Limits(stall_timeout_s=60.0))
+    link = await Link(destination, LinkKey("store", "link", 1), OPTIONS).take_over()
+    await link.flush({"message_id": "first", "pad": "x"})
+    proxy.stall_after(200_000, Direction.TO_SERVER)
+    flush = asyncio.create_task(
+        link.land(link.batch([{"message_id": f"m{at}", "pad": "x" * 20_000} for at in range(2_000)]))
+    )
+    await proxy.fired.wait()
+    await asyncio.wait([flush], timeout=0.5)  # 40 MB do not fit in the buffers of a socket
+    assert not flush.done()
+    proxy.cut()
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable):
+            await flush
+    proxy.resume()
+    await destination.close()
+
+
 @pytest.mark.parametrize("fault", ["cut_at", "stall_at"])
 async def test_an_unanswered_commit_is_in_doubt_and_never_doubled(link, proxy, sql, fault):
     batch = link.batch([{"message_id": None, "pad": "only once"}])
