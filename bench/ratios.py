@@ -41,8 +41,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(*command: str, port: int) -> Iterator[None]:
-    """Run a server until the block ends; it has to listen on `port` within 20 s."""
+def process(*command: str, port: int) -> Iterator[int]:
+    """Run a server until the block ends; it has to listen on `port` within 20 s. Gives its process id."""
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
     try:
         deadline = time.monotonic() + 20
@@ -54,7 +54,7 @@ def process(*command: str, port: int) -> Iterator[None]:
                     f"{command} did not start: {child.stderr.read().decode() if child.stderr else ''}"
                 )
             time.sleep(0.02)
-        yield
+        yield child.pid
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(20)

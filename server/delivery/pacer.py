@@ -19,6 +19,15 @@ encoding of the batch in flight, which Postgres waits for."""
 BUSY_ROUND_S: Final = 0.0002
 """A round of the loop that takes longer had work for others."""
 
+REST_S: Final = 0.003
+"""While events are taken in, the loop idles this long after a slice. Giving way is not enough: the thread
+that commits them needs the GIL, which a loop that never idles keeps for a switch interval at every
+hand-over.
+"""
+
+INGEST_S: Final = 0.1
+"""Events are taken in if a commit is no older than this."""
+
 PAUSE_S_MAX: Final = 0.02
 """The longest pause between two slices, at full pressure: delivery slows down under load but never stops."""
 
@@ -36,20 +45,30 @@ class Pacer:
     def __init__(self, pressure: Callable[[], float]) -> None:
         self._pressure = pressure
         self._lock = asyncio.Lock()
+        self._ingest_ends_s = 0.0
 
     def turn(self) -> "Turn":
         """`async with pacer.turn() as turn:`; with many busy links the loop still runs one slice a round."""
-        return Turn(self._lock, self._pressure)
+        return Turn(self._lock, self._pause_s)
+
+    def committed(self) -> None:
+        """Events were taken in: somebody waits for an answer."""
+        self._ingest_ends_s = time.perf_counter() + INGEST_S
+
+    def _pause_s(self) -> float:
+        """How long the loop should be left alone now."""
+        rest_s = REST_S if time.perf_counter() < self._ingest_ends_s else 0.0
+        return max(rest_s, min(self._pressure(), 1.0) * PAUSE_S_MAX)
 
 
 class Turn:
     """The right to use the loop, in slices. Look at `spent` now and then, and `breathe` when it is true."""
 
-    __slots__ = ("_held", "_lock", "_pressure", "_slice_ends_s")
+    __slots__ = ("_held", "_lock", "_pause_s", "_slice_ends_s")
 
-    def __init__(self, lock: asyncio.Lock, pressure: Callable[[], float]) -> None:
+    def __init__(self, lock: asyncio.Lock, pause_s: Callable[[], float]) -> None:
         self._lock = lock
-        self._pressure = pressure
+        self._pause_s = pause_s
         self._held = False
         self._slice_ends_s = 0.0
 
@@ -80,9 +99,9 @@ class Turn:
             await asyncio.sleep(0)
             now_s = time.perf_counter()
             busy = now_s - round_began_s > BUSY_ROUND_S
-        pressure = self._pressure()
-        if pressure > 0:
-            await asyncio.sleep(min(pressure, 1.0) * PAUSE_S_MAX)
+        pause_s = self._pause_s()
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
         self._give()
         await self._take()
 

@@ -162,6 +162,7 @@ class Delivery:
     def _committed(self, heads: Mapping[str, int]) -> None:
         if self._stopped:
             return  # the WAL goes on, for the delivery that was started in place of this one
+        self._pacer.committed()
         for flusher in self._flushers.values():
             head = heads.get(flusher.link.stream_id)
             if head is not None:

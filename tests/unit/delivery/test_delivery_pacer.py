@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from server.delivery.pacer import PAUSE_S_MAX, SLICE_S, Pacer, no_pressure
+from server.delivery.pacer import PAUSE_S_MAX, REST_S, SLICE_S, Pacer, no_pressure
 
 
 async def spend(pacer: Pacer, slices: int, seen: list[str], name: str) -> None:
@@ -46,3 +46,23 @@ async def test_cancelled_while_waiting_for_its_turn_it_takes_nobody_elses() -> N
     assert pacer._lock.locked()
     await other_turn.__aexit__()
     assert not pacer._lock.locked()
+
+
+async def test_while_events_are_taken_in_the_loop_idles_between_slices() -> None:
+    pacer = Pacer(no_pressure)
+    pacer.committed()
+    async with pacer.turn() as turn:
+        began_s = time.perf_counter()
+        await turn.breathe()
+        assert time.perf_counter() - began_s >= REST_S * 0.5
+
+
+async def test_rest_gives_way_only_when_the_slice_is_spent() -> None:
+    async with Pacer(lambda: 1.0).turn() as turn:
+        began_s = time.perf_counter()
+        await turn.rest()
+        assert time.perf_counter() - began_s < PAUSE_S_MAX
+        while not turn.spent:
+            pass
+        await turn.rest()
+        assert time.perf_counter() - began_s >= PAUSE_S_MAX * 0.9
