@@ -31,22 +31,26 @@ Event = dict[str, Any]
 class EventGroup:
     """Consecutive events that share a head: item i has offset `first_offset` + i."""
 
-    __slots__ = ("_decoded", "_restore", "first_offset", "items")
+    __slots__ = ("_decoded", "_head", "_restore", "first_offset", "items")
 
     def __init__(self, group: Group, *, shared: bool) -> None:
         self.first_offset = group.first_offset
         self.items = group.items
-        self._restore = _restorer(group.head)
+        self._head = group.head
+        self._restore: Callable[[bytes], Event] | None = None
         self._decoded: dict[int, Event] | None = {} if shared else None
 
     def event(self, at: int) -> Event:
         """The event of item `at`. Raises whatever is wrong with it; the caller refuses it for that."""
+        restore = self._restore
+        if restore is None:  # not before it is needed: a chunk of single events has a thousand heads
+            restore = self._restore = _restorer(self._head)
         decoded = self._decoded
         if decoded is None:
-            return self._restore(self.items[at])
+            return restore(self.items[at])
         event = decoded.get(at)
         if event is None:
-            event = decoded[at] = self._restore(self.items[at])
+            event = decoded[at] = restore(self.items[at])
         return event
 
 

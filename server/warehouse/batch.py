@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 if TYPE_CHECKING:
     from server.warehouse.encode import Encoded
 
@@ -39,9 +41,12 @@ class Shape:
     names: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class ShapedRow:
-    """As `Row`, for one of many rows with the same names: `cells[i]` is the value of `shape.names[i]`."""
+class ShapedRow(msgspec.Struct, gc=False):
+    """As `Row`, for one of many rows with the same names: `cells[i]` is the value of `shape.names[i]`.
+
+    Thousands live for as long as a batch: the cyclic collector, which would stop the loop to look at them
+    all, does not see them.
+    """
 
     offset: int
     table: str

@@ -192,8 +192,9 @@ def _is_trusted(table: str, options: TableOptions) -> bool:
 def _key_type(name: str, rows: Sequence[AnyRow]) -> ColumnType:
     """The type of a key column to be made. Text that looks like a time stays text: the next id may not."""
     kind: ColumnType | None = None
-    named = [raw for raw in set().union(*(row.values for row in rows)) if column_name(raw) == name]
-    for value in (row.values.get(raw) for row in rows for raw in named):
+    said = [row.values for row in rows]
+    named = [raw for raw in set().union(*said) if column_name(raw) == name]
+    for value in (values.get(raw) for values in said for raw in named):
         if value is not None:
             kind = promote(kind, ColumnType.TEXT if isinstance(value, str) else infer(value))
     return kind or ColumnType.TEXT
