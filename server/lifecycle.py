@@ -40,6 +40,7 @@ _log = logging.getLogger("penstock")
 EXIT_OK = 0
 EXIT_FAILED = 1
 _LISTENER_STOP_S = 10.0
+_STOPPING_BODY_S = 1.0  # what a body that is under way may still take when the server stops
 _BACKLOG = 1024
 
 
@@ -67,7 +68,7 @@ class Run:
 
     def tick(self) -> None:
         """What requests would otherwise do each for itself: end slow bodies, say which streams are closed."""
-        self.bodies.expire(self.clock.monotonic_s())
+        self.bodies.expire(self.clock.monotonic_s(), _STOPPING_BODY_S if self.stopping else None)
         for stream in self.config.streams:
             if self.stopping:
                 self.closed[stream] = "stopping"

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 
 from server.clock import SystemClock
-from server.delivery import Delivery, LinkOutcome, LinkStatus
-from server.embedded import EmbeddedError, EmbeddedPostgres, PostgresAddress
+from server.delivery import Delivery, Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus
+from server.embedded import EmbeddedPostgres, PostgresAddress
 from server.settings import Config
 from server.translation import link_configs, patience, postgres_config, warehouse_limits
 from storage import Store
@@ -58,8 +58,10 @@ class Outbound:
             await asyncio.to_thread(self._embedded.stop, self._config.embedded.stop_timeout_s)
 
     def status(self) -> list[LinkStatus]:
-        """Every link; empty until delivery has started."""
-        return self._delivery.status() if self._delivery is not None else []
+        """Every link, also while delivery waits for the embedded Postgres."""
+        if self._delivery is not None:
+            return self._delivery.status()
+        return [self._waiting(link) for link in link_configs(self._config)]
 
     def keep_after(self) -> dict[str, int] | None:
         """Stream → offset up to which every link is done; None while that is not known."""
@@ -71,7 +73,32 @@ class Outbound:
 
     def link_outcome(self, stream: str, offset: int) -> list[LinkOutcome]:
         """What became of an event on each link of its stream. Reads the catalog; any thread."""
-        return self._delivery.link_outcome(stream, offset) if self._delivery is not None else []
+        if self._delivery is not None:
+            return self._delivery.link_outcome(stream, offset)
+        links = [link for link in link_configs(self._config) if link.stream_id == stream]
+        return [LinkOutcome(link.id, Fate.WAITING, self.embedded_error) for link in links]
+
+    def _waiting(self, link: LinkConfig) -> LinkStatus:
+        """A link whose delivery has not started: its checkpoint is not read yet, so all that is retained
+        waits.
+        """
+        backlog = self._store.wal.backlog(link.stream_id, 0)
+        return LinkStatus(
+            link_id=link.id,
+            stream_id=link.stream_id,
+            destination_id=link.destination_id,
+            state=LinkState.BACKING_OFF,
+            alarm=None,
+            last_error=self.embedded_error,
+            next_attempt_ms=None,
+            checkpoint=0,
+            lag_events=backlog.events,
+            lag_bytes=backlog.size_bytes,
+            lag_s=0.0,
+            delivered=0,
+            dead_letters=0,
+            dropped=0,
+        )
 
     def _deliver(self, address: PostgresAddress | None) -> None:
         destinations = {
@@ -96,7 +123,7 @@ class Outbound:
         while True:
             try:
                 found = await asyncio.to_thread(embedded.start if address is None else embedded.ensure)
-            except EmbeddedError as error:
+            except Exception as error:  # whatever it is, the next look may find it mended
                 if self.embedded_error != str(error):
                     _log.error(
                         "the embedded Postgres does not run; events are kept and delivered later: %s", error

@@ -38,6 +38,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
         Problem("unsupported_encoding", 415, False, "Content-Encoding must be gzip or identity"),
         Problem("rate_limited", 429, True, "too many events for this write key"),
         Problem("overloaded", 503, True, "too many bytes in flight"),
+        Problem("body_timeout", 408, True, "the body did not arrive in time"),
         Problem("backlog_full", 503, True, "a link of this stream is too far behind"),
         Problem("store_full", 503, True, "the store has no room"),
         Problem("store_failed", 503, True, "the store cannot take events"),

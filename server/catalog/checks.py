@@ -22,6 +22,7 @@ def check_objects(
     exist.
     """
     yield from _keys(streams)
+    yield from _fallbacks(streams)
     for stream in streams.values():
         yield from _stream(stream)
     for destination in destinations.values():
@@ -42,6 +43,17 @@ def _keys(streams: Mapping[str, Stream]) -> Iterator[Fault]:
                 if key.token in seen:
                     yield Fault(path, f"is the same key as {seen[key.token]}", "give every key its own text")
                 seen.setdefault(key.token, path)
+
+
+def _fallbacks(streams: Mapping[str, Stream]) -> Iterator[Fault]:
+    """A host's keyless requests belong to one stream. Host names have no case, and ports do not count."""
+    seen: dict[str, str] = {}
+    for stream in streams.values():
+        for index, domain in enumerate(stream.domains if stream.domain_fallback else ()):
+            host = domain.lower().partition(":")[0].rstrip(".")
+            path = fault_path(["streams", stream.id, "domains", index])
+            if seen.setdefault(host, stream.id) != stream.id:
+                yield Fault(path, f"is claimed by stream {seen[host]} too", "give the host to one of them")
 
 
 def _stream(stream: Stream) -> Iterator[Fault]:

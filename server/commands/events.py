@@ -45,7 +45,11 @@ def tail(conf: Path | None, url: str | None, as_json: bool, stream: str | None, 
 @json_option
 def find(message_id: str, conf: Path | None, url: str | None, as_json: bool) -> None:
     """What became of one event. Exit status 1 if the server knows no event with this messageId."""
-    status, answer = _ask(conf, url, "/api/v1/events/" + urllib.parse.quote(message_id, safe=""))
+    if not message_id:
+        raise Mistake("give the messageId of an event")
+    status, answer = _ask(
+        conf, url, "/api/v1/events/" + urllib.parse.quote(message_id, safe="", errors="replace")
+    )
     _require(status in (200, 404) and "events" in answer, answer)
     if status == 404 and not as_json:
         since = (answer.get("horizon") or {}).get("since") or "the server has no events"

@@ -59,8 +59,10 @@ def _url(config: Config, destination: Destination) -> str:
     source = destination.datasource
     if source is not None:
         login = f"{quote(source.username, safe='')}:{quote(source.password, safe='')}"
-        options = urlencode({"sslmode": "prefer", **source.parameters})
-        return f"postgresql://{login}@{source.host}:{source.port}/{quote(source.db, safe='')}?{options}"
+        # As options, host may be an IPv6 address or the folder of a socket.
+        place = {"host": source.host, "port": str(source.port)}
+        options = urlencode({"sslmode": "prefer", **source.parameters, **place})
+        return f"postgresql://{login}@/{quote(source.db, safe='')}?{options}"
     from server.embedded import EmbeddedError, EmbeddedPostgres
 
     try:
@@ -84,7 +86,7 @@ async def _run(
     }
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, server_settings=settings)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Mistake(f"cannot connect to destination {destination.id}: {error}") from error
     try:
         prepared = await connection.prepare(statement)
@@ -95,7 +97,7 @@ async def _run(
         raise Mistake(f"{error}; add --write to allow it") from error
     except asyncpg.UndefinedTableError as error:
         raise Mistake(f"{error}; a table appears with the first event that is delivered to it") from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Mistake(str(error)) from error
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT_S)

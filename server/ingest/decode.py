@@ -67,7 +67,12 @@ def decode_event(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded | 
     else:
         message_id, path_type = envelope.messageId, facts.path_type
         same_type = path_type is None or not envelope.type or envelope.type == path_type
-        if message_id and same_type and fault_of(envelope, path_type, facts.needs_identity) is None:
+        if (
+            message_id
+            and "\0" not in message_id
+            and same_type
+            and fault_of(envelope, path_type, facts.needs_identity) is None
+        ):
             ids = [message_hash(facts.id_seed, message_id)]  # nearly every event: no need of `Intake`
             return Decoded(encode_head(facts), [body], ids, [], 1, 0, 0)
     intake = Intake(facts, limits.event_bytes_max)

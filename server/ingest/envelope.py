@@ -90,7 +90,7 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
     """Puts the fields of a parsed event into the shape of `Envelope`, in place, or says why that cannot be
     done.
 
-    Numeric ids become text; a messageId that says nothing (null, empty) goes.
+    Numeric ids become text and lose NULs; a messageId that says nothing (null, empty) goes.
     """
     if type(event) is not dict:
         return _invalid("an event must be a JSON object")
@@ -98,6 +98,9 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
         value = event.get(name)
         if type(value) is int or type(value) is float:
             event[name] = str(value)
+            repairs.count += 1
+        elif type(value) is str and "\0" in value:
+            event[name] = value.replace("\0", "")
             repairs.count += 1
     if event.get("messageId", UNSET) in ("", None):
         del event["messageId"]

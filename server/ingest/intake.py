@@ -40,7 +40,7 @@ class Intake:
             else:
                 message_id = envelope.messageId
                 fault = fault_of(envelope, path_type, needs_identity)
-                if fault is None and message_id and len(raw) <= bytes_max:
+                if fault is None and message_id and "\0" not in message_id and len(raw) <= bytes_max:
                     add_item(raw)  # nearly every event: nothing of `take` is needed
                     add_id(message_hash(seed, message_id))
                     continue
@@ -60,9 +60,11 @@ class Intake:
         if path_type is not None and envelope.type and envelope.type != path_type:
             self._mismatches += 1
         message_id = envelope.messageId
-        if not message_id:
+        if not message_id or "\0" in message_id:
             if message_id is not UNSET:
-                return self.take_irregular(bytes(item))  # an empty one has to go, or it would win
+                # An empty one has to go, or it would win; Postgres has no NUL, so two ids must not differ by
+                # one.
+                return self.take_irregular(bytes(item))
             message_id = new_message_id(facts.received_ms)
             item = _with_message_id(bytes(item), message_id)
         self._items.append(item)

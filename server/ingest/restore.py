@@ -66,6 +66,7 @@ class _Restorer:
         if self._path_type is not None:
             event["type"] = self._path_type
         event["receivedAt"] = self._received_text
+        event.pop("writeKey", None)  # a credential, not data
         if head.ip is not None:
             event["requestIp"] = head.ip
         if self._browser:

@@ -18,7 +18,7 @@ from server.routes.rsgi import RequestHeaders, Transport
 
 _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024  # larger ones go to a thread: zlib takes ~10 ms a megabyte
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
-_TOO_SLOW: Final = Refusal("bad_request", "the body did not arrive in time")
+_TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
 
 
 class ClientGoneError(Exception):
@@ -46,10 +46,14 @@ class Bodies:
         self._counters = counters
         self._reading: dict[asyncio.Task[Any], float] = {}
 
-    def expire(self, now_s: float) -> None:
-        """End the reads that take longer than the limit; called a few times a second at least."""
+    def expire(self, now_s: float, timeout_s: float | None = None) -> None:
+        """End the reads that take longer than the limit (or `timeout_s`); called a few times a second at
+        least.
+        """
+        if timeout_s is None:
+            timeout_s = self._limits.timeout_s
         for task, started_s in list(self._reading.items()):
-            if now_s - started_s > self._limits.timeout_s:
+            if now_s - started_s > timeout_s:
                 del self._reading[task]
                 task.cancel()
 

@@ -25,7 +25,8 @@ _ALWAYS: Final[AnswerHeaders] = [
     ("access-control-expose-headers", "Retry-After, RateLimit, RateLimit-Policy"),
 ]
 _MAX_AGE: Final = ("access-control-max-age", "7200")
-_CACHE_MAX: Final = 10_000  # `"*"` lets any origin in
+_ORIGIN_LENGTH_MAX: Final = 300  # a host name has at most 253 characters
+_CACHE_MAX: Final = 1_000  # `"*"` lets any origin in
 
 
 class Cors:
@@ -49,9 +50,10 @@ class Cors:
             return _ALWAYS
         found = self._cache.get(origin)
         if found is None:
-            known = self._origins.allows(origin.encode())
-            found = [*_ALWAYS, ("access-control-allow-origin", origin)] if known else _ALWAYS
-            if len(self._cache) < _CACHE_MAX:
+            if not self._origins.allows(origin.encode()):
+                return _ALWAYS
+            found = [*_ALWAYS, ("access-control-allow-origin", origin)]
+            if len(self._cache) < _CACHE_MAX and len(origin) <= _ORIGIN_LENGTH_MAX:
                 self._cache[origin] = found
         return found
 

@@ -1,5 +1,7 @@
 """GET /api/v1/events and /api/v1/events/{messageId}: where is my event? For admins."""
 
+import re
+
 from blacksheep import Application, Request, Response
 
 from server.lookup import EventLookup
@@ -9,6 +11,7 @@ from server.routes.family import json_response
 
 _LIMIT_DEFAULT = "20"
 _LIMIT_MAX = 1000
+_LIMIT = re.compile("[0-9]{1,4}")
 
 
 def register_events(app: Application, lookup: EventLookup, access: AdminAccess) -> None:
@@ -19,7 +22,7 @@ def register_events(app: Application, lookup: EventLookup, access: AdminAccess) 
         if refused := access.refusal(request):
             return refused
         limit = _parameter(request, "limit") or _LIMIT_DEFAULT
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _LIMIT_MAX:
+        if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LIMIT_MAX:
             return problem_response("bad_request", f"limit must be a number from 1 to {_LIMIT_MAX}")
         return json_response(200, await lookup.tail(_parameter(request, "stream"), int(limit)))
 
@@ -34,7 +37,7 @@ def register_events(app: Application, lookup: EventLookup, access: AdminAccess) 
         return json_response(problem.status, {"message": problem.text, "error": problem.slug, **found})
 
     app.router.add_get("/api/v1/events", tail)
-    app.router.add_get("/api/v1/events/{message_id}", find)
+    app.router.add_get("/api/v1/events/{path:message_id}", find)
 
 
 def _parameter(request: Request, name: str) -> str | None:

@@ -5,25 +5,22 @@ Decisions), BlackSheep speaks ASGI; its routes are not hot, so their requests an
 Event-loop thread.
 """
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from blacksheep import Application
 
 from server.routes.rsgi import Scope, Transport
 
-_BODY_BYTES_MAX: Final = 1_000_000
-
 
 async def call_framework(app: Application, scope: Scope, transport: Transport) -> None:
-    """Let `app` answer. A body larger than a megabyte is cut off there: no framework route takes one."""
-    body = await _body(transport)
+    """Let `app` answer. No framework route takes a body, so none is read (nor waited for)."""
     status = 500
     headers: list[tuple[str, str]] = []
     parts: list[bytes] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         nonlocal status, headers
@@ -37,17 +34,6 @@ async def call_framework(app: Application, scope: Scope, transport: Transport) -
 
     await app(_asgi_scope(scope), receive, send)
     transport.response_bytes(status, headers, b"".join(parts))
-
-
-async def _body(transport: Transport) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in transport:
-        parts.append(part)
-        size += len(part)
-        if size > _BODY_BYTES_MAX:
-            break
-    return b"".join(parts)
 
 
 def _asgi_scope(scope: Scope) -> dict[str, Any]:

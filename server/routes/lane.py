@@ -120,11 +120,13 @@ class IngestLane:
         grant = self._grants.get(credentials)
         keyless = False
         if grant is None:
-            key = find_key(_credential_headers(credentials), scope.query_string.encode())
+            named = _credential_headers(credentials)
+            key = find_key(named, scope.query_string.encode())
             keyless = key is None  # the body may have one
             if key is not None:
                 grant = self._keys.grant(key)
-                self._remember(credentials, grant)
+                if grant is not None and key == find_key(named, b""):
+                    self._remember(credentials, grant)
         bodies = self._bodies
         refused = None if keyless else self._barred(grant, origin)
         if (refused := refused or bodies.reserve(declared)) is not None:
@@ -193,12 +195,11 @@ class IngestLane:
         slug = self._closed.get(grant.stream_id)
         return Refused(slug) if slug is not None else None
 
-    def _remember(self, credentials: tuple[str | None, str | None], grant: Grant | None) -> None:
-        """Known credentials skip decoding and digest; strangers' are never kept."""
-        if grant is not None and credentials != (None, None):
-            if len(self._grants) >= _GRANTS_MAX:
-                self._grants.clear()
-            self._grants[credentials] = grant
+    def _remember(self, credentials: tuple[str | None, str | None], grant: Grant) -> None:
+        """Headers that hold a known key skip decoding and digest the next time."""
+        if len(self._grants) >= _GRANTS_MAX:
+            self._grants.clear()
+        self._grants[credentials] = grant
 
     def _keyless_grant(self, route: IngestRoute, headers: RequestHeaders, payload: bytes) -> Grant | None:
         """The key in the body, else (where the route allows it) the stream that lists the request's host."""

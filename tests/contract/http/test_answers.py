@@ -247,3 +247,16 @@ def test_admin_needs_the_token(server: Penstock) -> None:
     for headers in ({}, {"X-Admin-Token": "wrong"}):
         answer = server.request("GET", "/api/v1/events", headers=headers)
         assert (answer.status, answer.json["message"]) == (401, "Admin token does not match")
+
+
+def test_a_key_in_the_query_says_nothing_of_the_headers_beside_it(server: Penstock) -> None:
+    body = json.dumps(track("beside")).encode()
+    empty = _basic(":")
+    assert server.request("POST", f"/v1/track?writeKey={SERVER_KEY}", body, empty).status == 200
+    assert server.request("POST", "/v1/track", body, empty).status == 401
+    assert server.request("POST", "/v1/track?writeKey=nonsense", body, empty).status == 401
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "9" * 5000, "0000000019999999999"])
+def test_a_limit_out_of_bounds(server: Penstock, limit: str) -> None:
+    assert server.admin(f"/api/v1/events?limit={limit}").status == 400

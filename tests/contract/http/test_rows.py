@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -122,3 +123,25 @@ def test_metrics_name_what_operators_need(server: Penstock) -> None:
         "penstock_dedupe_window_seconds",
     ):  # fmt: skip
         assert name in text
+
+
+def test_ids_that_differ_by_a_nul_are_one_event(server: Penstock, warehouse: str) -> None:
+    answers = [
+        server.post("/v1/track", track(message_id)) for message_id in ("nul-id", "nul-id\0", "\0nul-id")
+    ]
+    assert [answer.status for answer in answers] == [200] * 3
+    assert _row(warehouse, "nul-id")["user_id"] == "u1"
+    assert len(server.admin("/api/v1/events/nul-id").json["events"]) == 1
+
+
+def test_a_write_key_in_the_body_is_not_stored(server: Penstock, warehouse: str) -> None:
+    event = {**track("keyed"), "writeKey": "site-s:ssecret"}
+    assert server.request("POST", "/v1/track", json.dumps(event).encode()).status == 200
+    assert "write_key" not in _row(warehouse, "keyed")
+
+
+@pytest.mark.parametrize("message_id", ["a/b?c#d", "100%", "ü ö", "%2F", "../x"])
+def test_any_message_id_can_be_asked_for(server: Penstock, message_id: str) -> None:
+    assert server.post("/v1/track", track(message_id)).status == 200
+    answer = server.admin("/api/v1/events/" + quote(message_id, safe=""))
+    assert [event["messageId"] for event in answer.json["events"]] == [message_id]

@@ -108,6 +108,7 @@ def test_a_body_that_does_not_go_on_is_given_up(server: Penstock) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=2 * _BODY_TIMEOUT_S) as client:
         client.sendall(f"POST /v1/track HTTP/1.1\r\n{_HEAD}Content-Length: 5000\r\n\r\n".encode())
         received = client.recv(65536)
-    assert received.startswith(b"HTTP/1.1 4")
+    assert received.startswith(b"HTTP/1.1 408")
+    assert b"retry-after: " in received
     assert time.monotonic() - began_s < _BODY_TIMEOUT_S + 5
     _nothing_is_held(server)
