@@ -147,3 +147,10 @@ def test_any_document_is_taken_or_explained(value: dict[str, object]) -> None:
             assert faults
         else:
             assert not faults
+
+
+def test_a_host_falls_back_to_one_stream_only() -> None:
+    first = stream({"domains": ["Data.example:443"], "domain_fallback": True})
+    second = msgspec.structs.replace(first, id="t", domains=("data.example",))
+    third = msgspec.structs.replace(second, id="u", domain_fallback=False)
+    assert check([first, second, third], [], []) == ["streams.t.domains[0]"]
