@@ -18,7 +18,14 @@ from .disk import sync
 from .errors import StorageError, StoreDamaged, StoreFailed, StoreFull
 
 _FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
-_DAMAGE: Final = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
+_DAMAGE: Final = (
+    lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
 _FULL_RETRY_S: Final = 5.0
 KEY_BYTES_MAX: Final = 511
 _READ_MAP_BYTES: Final = 1024 * 1024

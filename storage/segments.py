@@ -3,26 +3,30 @@
 A segment is created under a temporary name, gets its header, is synced, renamed, the directory synced; only
 then is it written to. Every open of the store starts a new one, so a tail of doubtful age is never appended
 to. Numbers are without gaps; a gap is reported in `missing`, with its reason, and readers meet it as a hole.
+What lies in quarantine/ is reported there too, for as long as it lies there, and logged. Only StoreDamaged
+condemns a segment (verify.py): whatever else fails leaves it where it is.
 Threads: the opening thread, then: the writer rotates, any thread reads through `reading`, one at a time
 drops. Nothing is closed or unlinked while it has users.
 """
 
+import logging
 import threading
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from .clock import Clock
 from .disk import attempting, make_folder, sync
 from .environment import Environment, create_environment
-from .errors import StoreClosed
+from .errors import StoreClosed, StoreDamaged
 from .header import HEADER_KEY, SegmentHeader
 from .segment import Segment
 from .sidecar import SegmentIndex, load
 from .verify import verify_segment
 
+_log: Final = logging.getLogger("penstock.storage")
 _READERS_WAIT_S: Final = 5.0
 _READERS_KEPT: Final = 2
 """Environments of sealed segments kept mapped when nobody reads them: each is resident memory."""
@@ -53,7 +57,11 @@ class Segments:
         self.index: SegmentIndex
 
     def open(self, *, unclean: bool) -> list[SegmentIndex]:
-        """Take stock; the indexes of the segments found, oldest first. `begin` must follow."""
+        """Take stock; the indexes of the segments found, oldest first. `begin` must follow.
+
+        Raises StoreFailed or StoreFull if nobody can say now whether a segment is sound; nothing is moved
+        then.
+        """
         with attempting(f"make {self._folder}"):
             make_folder(self._folder)
             make_folder(self._quarantine)
@@ -61,7 +69,7 @@ class Segments:
             orphan.unlink()
         numbers = sorted(int(path.stem) for path in self._folder.glob("*.lmdb"))
         indexes = [index for number in numbers if (index := self._adopt(number, unclean=unclean))]
-        self._find_gaps(numbers)
+        self._find_missing(numbers)
         return indexes
 
     def begin(self, floor: int) -> None:
@@ -116,7 +124,10 @@ class Segments:
 
     @contextmanager
     def reading(self, segment: Segment) -> Iterator[Environment]:
-        """The segment's environment, verified, and kept until the end of the block. Raises SegmentGone."""
+        """The segment's environment, verified, and kept until the end of the block.
+
+        Raises SegmentGone; StoreFailed or StoreFull if it cannot be verified now: ask again.
+        """
         if not segment.verified:
             self._verify(segment)
         with self._lock:
@@ -168,11 +179,15 @@ class Segments:
                 # it.
                 with attempting(f"sync {path.name}"):
                     sync(path)
-            reason = verify_segment(path, segment.sidecar, number, frozenset(self._store_ids))
-            index = load(segment.sidecar) if reason is None else None
-            if index is None:
-                self._condemn(segment, reason or "its sidecar cannot be written")
+            try:
+                index = verify_segment(path, number, frozenset(self._store_ids))
+            except StoreDamaged as damage:
+                self._condemn(segment, damage.hint)
                 return None
+            with suppress(OSError):
+                # It describes something else, or nothing.
+                segment.sidecar.unlink(missing_ok=True)
+            _save(index, segment)
             segment.verified = True
         segment.heads_before = index.heads_before
         segment.spans = index.spans
@@ -181,34 +196,51 @@ class Segments:
         self.listed += (segment,)
         return index
 
-    def _find_gaps(self, numbers: list[int]) -> None:
-        quarantined = {int(path.stem.split(".")[0]) for path in self._quarantine.glob("*.lmdb")}
-        for number in range(min(numbers, default=0), max(numbers, default=0)):
-            if number not in numbers:
-                self.missing[number] = (
-                    "quarantined earlier" if number in quarantined else "the file is missing"
-                )
+    def _find_missing(self, numbers: list[int]) -> None:
+        """Report the gaps, and what was quarantined wherever it belongs: at an end it leaves no gap."""
+        missing = dict.fromkeys(
+            set(range(min(numbers, default=0), max(numbers, default=0))).difference(numbers),
+            "the file is missing",
+        )
+        for path in self._quarantine.glob("*.lmdb"):
+            name = path.name.partition(".")[0]
+            if name.isdecimal() and int(name) not in numbers:
+                missing[int(name)] = "quarantined earlier"
+        for number, reason in sorted(missing.items()):
+            if number not in self.missing:
+                self.missing[number] = reason
+                _log.error("segment %d of the WAL is missing: %s", number, reason)
 
     def _verify(self, segment: Segment) -> None:
         with segment.verifying:
-            if segment.verified:
+            if segment.verified or segment.gone:
                 return
-            reason = verify_segment(segment.path, segment.sidecar, segment.number, frozenset(self._store_ids))
-            if reason is not None:
-                with self._lock:
-                    self._forget(segment)
-                index = load(segment.sidecar)
-                self._condemn(segment, reason)
-                if index is not None:
-                    self.on_lost(index.ids())
+            try:
+                index = verify_segment(segment.path, segment.number, frozenset(self._store_ids))
+            except StoreDamaged as damage:
+                lost = load(segment.sidecar)
+                try:
+                    self._condemn(segment, damage.hint)
+                finally:
+                    if lost is not None:
+                        self.on_lost(lost.ids())
+                return
+            _save(index, segment)
             segment.verified = True
 
     def _condemn(self, segment: Segment, reason: str) -> None:
-        """Move a segment that cannot be trusted out of the way."""
-        segment.gone = True
+        """Move a segment that is damaged out of the way, and say so."""
         self.missing[segment.number] = f"quarantined: {reason}"
+        with self._lock:
+            self._forget(segment)
+        place = self._quarantine / segment.path.name
+        copies = 0
+        while place.exists():
+            copies += 1
+            place = place.with_name(f"{segment.path.stem}.{copies}.lmdb")
+        _log.critical("segment %d of the WAL is damaged: %s; it goes to %s", segment.number, reason, place)
         with attempting(f"quarantine {segment.path.name}"):
-            segment.path.replace(self._quarantine / segment.path.name)
+            segment.path.replace(place)
             sync(self._quarantine)
             sync(self._folder)
             segment.sidecar.unlink(missing_ok=True)
@@ -241,11 +273,7 @@ class Segments:
     def _seal(self, segment: Segment, index: SegmentIndex) -> None:
         segment.sealed = True
         segment.sealed_at_s = self._clock.monotonic_s()
-        try:
-            index.save(segment.sidecar)
-        except OSError:
-            # It is derived and is made again at the next start.
-            segment.sidecar.unlink(missing_ok=True)
+        _save(index, segment)
 
     def _release(self, segment: Segment) -> None:
         with self._lock:
@@ -282,3 +310,11 @@ class Segments:
             if number in self.missing:
                 return f"segment {number}: {self.missing[number]}"
         return "trimmed"
+
+
+def _save(index: SegmentIndex, segment: Segment) -> None:
+    """Write the sidecar if possible: it is derived, and made again at the next start."""
+    try:
+        index.save(segment.sidecar)
+    except OSError as error:
+        _log.warning("the sidecar of segment %d cannot be written: %s", segment.number, error)

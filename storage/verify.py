@@ -1,22 +1,33 @@
 """Verifies a segment in a process of its own: a file that kills its memory map kills only that.
 
 A truncated or garbled LMDB file can end in SIGBUS or SIGSEGV, and the files left by an abnormal death are the
-suspects. The child walks every value, checks every checksum and writes the sidecar anew (without the ids of
-damaged events). It imports as little as it can (-I -S, no package __init__): about 40 ms of start-up.
+suspects. The child walks every value, checks every checksum and sends what it found (without the ids of
+damaged events) through its stdout; it writes nothing. It imports as little as it can (-I -S, no package
+__init__): about 40 ms of start-up. Invariant: a segment is condemned by the child's own verdict, or by a
+fault of the memory map while it was read, and by nothing else: not by a kill, a lack of memory or of space.
 """
 
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGSEGV
+from struct import error as struct_error
 from typing import Final
 
+from .disk import attempting
 from .environment import Environment, library_folder
 from .errors import StorageError, StoreDamaged, StoreFailed
 from .header import HEADER_KEY, read_header
 from .record import Block, Damaged, Value, split_key
-from .sidecar import SegmentIndex
+from .sidecar import SegmentIndex, decode
 
 VERIFY_TIMEOUT_S: Final = 120
+_DAMAGED_STATUS: Final = 65
+"""EX_DATAERR. The interpreter itself ends in 1 or 2, a shell in 126 or 127."""
+_READING: Final = b"reading the segment"
+"""On stderr once the file is about to be opened: a fault before it (a broken library) is not the file's."""
+_FAULTS: Final = (SIGSEGV, SIGBUS, SIGABRT, SIGFPE)
+"""What a garbled file raises in LMDB: outside the map, beyond the end, an assertion, a page size of 0."""
 _STUB: Final = """
 import sys, types
 package = types.ModuleType(sys.argv[1]); package.__path__ = [sys.argv[2]]; sys.modules[sys.argv[1]] = package
@@ -26,31 +37,43 @@ sys.exit(import_module(sys.argv[1] + ".verify").main(sys.argv[4:]))
 """
 
 
-def verify_segment(segment: Path, sidecar: Path, number: int, store_ids: frozenset[str]) -> str | None:
-    """Why the segment must not be used; None if it is sound (then `sidecar` is fresh). Blocking.
+def verify_segment(segment: Path, number: int, store_ids: frozenset[str]) -> SegmentIndex:
+    """What the segment holds. Blocking; writes nothing.
 
-    Single damaged blocks do not condemn a segment: reading it steps over them. Raises StoreFailed if no child
-    could run.
+    Raises StoreDamaged if it must not be used, and nothing else says so: StoreFailed and StoreFull mean that
+    nobody knows, ask again. Single damaged blocks do not condemn a segment: reading it steps over them.
     """
-    arguments = [str(segment), str(sidecar), str(number), ",".join(sorted(store_ids))]
+    attempted = f"verify {segment.name} in a child process"
     try:
-        done = subprocess.run(
-            _command(arguments),
-            capture_output=True,
-            text=True,
-            timeout=VERIFY_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return f"verifying it took more than {VERIFY_TIMEOUT_S} s"
-    except OSError as error:
-        raise StoreFailed(f"verify {segment.name} in a child process", str(error)) from error
-    if done.returncode == 0:
-        return None
-    if done.returncode < 0:
-        return f"reading it ended in signal {-done.returncode}"
-    return done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
+        with attempting(attempted):
+            done = subprocess.run(
+                _command([str(segment), str(number), ",".join(sorted(store_ids))]),
+                capture_output=True,
+                timeout=VERIFY_TIMEOUT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                # A signal to our process group (Ctrl-C) is not meant for the child.
+                start_new_session=True,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise StoreFailed(
+            attempted, f"it took more than {VERIFY_TIMEOUT_S} s; see what the disk does"
+        ) from error
+    index = decode(done.stdout) if done.returncode == 0 else None
+    if index is not None:
+        return index
+    words = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode == _DAMAGED_STATUS:
+        raise StoreDamaged(attempted, words[-1])
+    if -done.returncode in _FAULTS and _READING in done.stderr.splitlines():
+        raise StoreDamaged(attempted, f"reading it ended in signal {-done.returncode}")
+    raise StoreFailed(attempted, _no_verdict(done.returncode, words))
+
+
+def _no_verdict(status: int, words: list[str]) -> str:
+    ended = f"signal {-status}" if status < 0 else f"exit status {status}"
+    said = f" ({words[-1]})" if words else ""
+    return f"it ended in {ended}{said} and says nothing about the file, which stays; try again"
 
 
 def _command(arguments: list[str]) -> list[str]:
@@ -63,19 +86,28 @@ def _command(arguments: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """The child: verify, write the sidecar; the last line of stderr says what is wrong."""
-    segment, sidecar, number, store_ids = arguments
+    """The child: index to stdout and 0, or why the segment is damaged as the last line of stderr and 65."""
+    segment, number, store_ids = arguments
+    sys.stderr.buffer.write(_READING + b"\n")
+    sys.stderr.buffer.flush()
     try:
         index = build_index(Path(segment), int(number), frozenset(store_ids.split(",")))
-        index.save(Path(sidecar))
-    except (StorageError, OSError, ValueError) as error:
+    except (StoreDamaged, ValueError, struct_error) as error:
+        print(error, file=sys.stderr)
+        return _DAMAGED_STATUS
+    except (StorageError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    sys.stdout.buffer.write(index.encode())
+    sys.stdout.buffer.flush()
     return 0
 
 
 def build_index(path: Path, number: int, store_ids: frozenset[str]) -> SegmentIndex:
-    """What the segment holds, found by reading all of it. StorageError: it is none of this store."""
+    """What the segment holds, found by reading all of it. StoreDamaged: unreadable, or of another store."""
+    if path.stat().st_size == 0:
+        # LMDB calls it a missing file.
+        raise StoreDamaged(f"verify {path.name}", "it is empty")
     environment = Environment(path, writable=False, shared=False)
     try:
         header = read_header(environment)
