@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Final
 
 from .clock import Clock
+from .disk import Space
 from .record import Submission, pack, pack_ids, stream_prefix, value_key
 from .segments import Segments
 from .stats import CommitTimes
@@ -16,6 +17,11 @@ from .writer import Commit
 _RESERVE_PAGES: Final = 24
 _RESERVE_PAGES_PER_STREAM: Final = 4
 """What a commit may use beyond its bytes: partly filled last pages, copied tree pages, the free list."""
+_SPACE_PER_BYTE: Final = 2
+_SPACE_RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Free disk that a commit wants per byte, and beyond; more than the tables want (tables.py), so that events
+stop before the checkpoints that let the WAL be trimmed.
+"""
 
 
 class EventCommit(Commit):
@@ -39,11 +45,13 @@ class EventWriter:
         self._clock = clock
         self._floor = floor
         self._last_ms = max((segment.last_ms for segment in segments.listed), default=0)
+        self.space = Space(segments.folder, _SPACE_RESERVE_BYTES)
         self.times = CommitTimes()
         self.events = 0
 
     def perform(self, commit: EventCommit) -> None:
         """Make the commit durable. StoreFull: nothing was stored; any other error: the outcome is unknown."""
+        self.space.demand(_SPACE_PER_BYTE * commit.size_bytes)
         self._make_room(commit)
         committed_ms = self._last_ms = max(self._clock.wall_ms(), self._last_ms)
         values = []

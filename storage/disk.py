@@ -12,6 +12,27 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _FULL_RETRY_S = 5.0
 
 
+class Space:
+    """Asked before a commit: on a full disk LMDB turns a short write into EIO, and then what is durable is
+    unknown. The reserve is for what others write at that moment, and for what a commit writes beside its
+    pages. Any thread.
+    """
+
+    def __init__(self, path: Path, reserve_bytes: int) -> None:
+        self._path = path
+        self.reserve_bytes = reserve_bytes
+
+    def demand(self, size_bytes: int) -> None:
+        """Raise StoreFull unless `size_bytes` and the reserve are free; 2 us."""
+        space = os.statvfs(self._path)
+        needed_bytes = size_bytes + self.reserve_bytes
+        # A file system that does not know its size (tmpfs without one) has 0 blocks.
+        free_bytes = space.f_bavail * space.f_frsize
+        if space.f_blocks and free_bytes < needed_bytes:
+            hint = f"{free_bytes} bytes are free on the disk, this takes {needed_bytes}; make room"
+            raise StoreFull(f"commit to {self._path.name}", hint, _FULL_RETRY_S)
+
+
 @contextmanager
 def attempting(attempted: str) -> Iterator[None]:
     """OSError becomes StoreFull where the disk has no room, else StoreFailed."""

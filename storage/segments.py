@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from .clock import Clock
-from .disk import attempting, make_folder, sync
+from .disk import Space, attempting, make_folder, sync
 from .environment import Environment, create_environment
 from .errors import StoreClosed, StoreDamaged
 from .header import HEADER_KEY, SegmentHeader
@@ -27,6 +27,8 @@ from .sidecar import SegmentIndex, load
 from .verify import verify_segment
 
 _log: Final = logging.getLogger("penstock.storage")
+_NEW_BYTES: Final = 64 * 1024
+"""Free disk for the first pages of a segment."""
 _READERS_WAIT_S: Final = 5.0
 _READERS_KEPT: Final = 2
 """Environments of sealed segments kept mapped when nobody reads them: each is resident memory."""
@@ -37,11 +39,11 @@ class SegmentGone(Exception):  # noqa: N818 - it is what happened
 
 
 class Segments:
-    """`active` is the segment being written, `index` its contents; `listed` has all, oldest first."""
+    """`active` is the segment being written, `index` its contents; `listed` has all of `folder`, by age."""
 
     def __init__(self, store: Path, store_ids: tuple[str, ...], segment_bytes: int, clock: Clock) -> None:
         """`store_ids` are the present id and the former ones of a restored store."""
-        self._folder = store / "wal"
+        self.folder = store / "wal"
         self._quarantine = store / "quarantine"
         self._store_ids = store_ids
         self._segment_bytes = segment_bytes
@@ -62,12 +64,12 @@ class Segments:
         Raises StoreFailed or StoreFull if nobody can say now whether a segment is sound; nothing is moved
         then.
         """
-        with attempting(f"make {self._folder}"):
-            make_folder(self._folder)
+        with attempting(f"make {self.folder}"):
+            make_folder(self.folder)
             make_folder(self._quarantine)
         for orphan in self._orphans():
             orphan.unlink()
-        numbers = sorted(int(path.stem) for path in self._folder.glob("*.lmdb"))
+        numbers = sorted(int(path.stem) for path in self.folder.glob("*.lmdb"))
         indexes = [index for number in numbers if (index := self._adopt(number, unclean=unclean))]
         self._find_missing(numbers)
         return indexes
@@ -153,7 +155,7 @@ class Segments:
             self._close(segment)
         with attempting(f"unlink {segment.path.name}"):
             segment.path.unlink()
-            sync(self._folder)
+            sync(self.folder)
             segment.sidecar.unlink(missing_ok=True)
         return True
 
@@ -162,7 +164,7 @@ class Segments:
         return self.index if segment is self.active else load(segment.sidecar)
 
     def _orphans(self) -> Iterator[Path]:
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             if path.name.endswith((".tmp", "-lock")) or (
                 path.suffix == ".ids" and not path.with_suffix(".lmdb").exists()
             ):
@@ -242,7 +244,7 @@ class Segments:
         with attempting(f"quarantine {segment.path.name}"):
             segment.path.replace(place)
             sync(self._quarantine)
-            sync(self._folder)
+            sync(self.folder)
             segment.sidecar.unlink(missing_ok=True)
 
     def _start(
@@ -250,6 +252,7 @@ class Segments:
     ) -> None:
         path = self._path(number)
         header = SegmentHeader(self._store_ids[0], number, heads)
+        Space(self.folder, 0).demand(_NEW_BYTES)
         with attempting(f"create {path.name}"):
             # A number is taken again after an empty session: its sidecar must not outlive the file it
             # describes. The same sync of the folder makes both changes durable.
@@ -302,7 +305,7 @@ class Segments:
             self._idle.remove(segment)
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:010d}.lmdb"
+        return self.folder / f"{number:010d}.lmdb"
 
     def reason_missing(self, since: int, until: int) -> str:
         """Why numbers strictly between these are not listed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .disk import attempting, make_folder
+from .disk import Space, attempting, make_folder
 from .environment import KEY_BYTES_MAX, Environment, Table, create_environment
 from .errors import StoreFull
 from .poison import Poison
@@ -24,6 +24,9 @@ _RECORD_OVERHEAD_BYTES: Final = 64
 _MAP_SLACK: Final = 2
 """Map bytes per byte of quota: pages of deleted records are reused, but not all at once."""
 _MAP_EXTRA_BYTES: Final = 64 * 1024 * 1024
+_SPACE_PER_BYTE: Final = 2
+_SPACE_RESERVE_BYTES: Final = 1024 * 1024
+"""Free disk that a commit wants per byte, and beyond."""
 _FULL_RETRY_S: Final = 30.0
 _BUSY_RETRY_S: Final = 1.0
 
@@ -69,6 +72,7 @@ class TableEnv:
         self._environment = Environment(
             folder, map_bytes, writable=True, shared=True, folder=True, tables_max=_TABLES_MAX
         )
+        self._space = Space(folder, _SPACE_RESERVE_BYTES)
         self._tables: dict[str, Table] = self._environment.tables()
         self._writer: GroupWriter[_TableCommit] = GroupWriter(
             name, _COMMIT_BYTES_MAX, _TableCommit, self._perform, lambda _commit: None, poison
@@ -132,6 +136,9 @@ class TableEnv:
             raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
 
     def _perform(self, commit: _TableCommit) -> None:
+        # Small records far apart copy a page each, though never more than there are.
+        pages_bytes = min(len(commit.ops) * self._environment.page_bytes, self._environment.end_bytes)
+        self._space.demand(_SPACE_PER_BYTE * commit.size_bytes + pages_bytes)
         for op in commit.ops:
             if op.table not in self._tables:
                 self._tables = self._tables | {op.table: self._environment.create_table(op.table)}
