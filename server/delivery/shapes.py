@@ -2,8 +2,8 @@
 
 A shape is not described anywhere but learned: the layout is shown an event with a marker in place of every
 value, and where the markers come out says which value goes into which column. So the layout remains the only
-copy of the rules, and whatever is not that plain (two keys for one column, a key that is no column, a value
-that decides something) has no shape and takes the layout itself.
+copy of the rules (which of two keys gets a column is decided here once), and whatever is not that plain (a
+key that is no column, a value that decides something) has no shape and takes the layout itself.
 
 Invariants: a short cut gives what the layout gives; an event is never changed; memory and the time spent on
 learning are bounded, also when every event has keys of its own. Thread: an instance belongs to one thread.
@@ -13,8 +13,9 @@ from collections.abc import Callable, Hashable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
-from server.warehouse import Shape, Value
+from server.warehouse import KEY_CHARS_MAX, Shape, Value
 
+from .collisions import Rivals, is_repeated
 from .columns import text_of
 
 SHAPES_MAX: Final = 256
@@ -33,17 +34,23 @@ _DECIDING: Final = frozenset({"groupId", "JITSU_TABLE_NAME"})  # their values de
 _NONE: Final[list["ShortCut"]] = []
 
 Event = Mapping[str, Any]
-Lay = Callable[[Any, dict[str, Any]], dict[str, Value]]
+Lay = Callable[[Any, dict[str, Any]], tuple[dict[str, Value], Rivals]]
 _Part = tuple[int, str, int, Callable[[Any], tuple[Any, ...]]]
 
 
 class ShortCut:
     """How to get from an event of one shape to the cells of its row."""
 
-    __slots__ = ("_parts", "_root", "_size", "shape")
+    __slots__ = ("_parts", "_rivals", "_root", "_size", "shape")
 
-    def __init__(self, shape: Shape, objects: "list[_Object]") -> None:
+    def __init__(self, shape: Shape, objects: "list[_Object]", rivals: Rivals) -> None:
         self.shape = shape
+        places = {name: at for at, name in enumerate(shape.names)}
+        self._rivals = [
+            (places[aside], places[column])
+            for aside, column in rivals.items()
+            if aside in places and column in places
+        ]
         root, *below = objects
         self._size = root.size
         self._root = _getter(root.leaves)
@@ -66,7 +73,12 @@ class ShortCut:
                 cells.extend(get(part))
         except (KeyError, TypeError):  # what is no object cannot be asked for a key
             return None
-        return cells if _PLAIN.issuperset(map(type, cells)) else _with_texts(cells)
+        told = cells if _PLAIN.issuperset(map(type, cells)) else _with_texts(cells)
+        if self._rivals and told is not None:
+            for aside, column in self._rivals:
+                if is_repeated(told[aside], told[column]):
+                    told[aside] = None
+        return told
 
 
 class ShortCuts:
@@ -102,14 +114,15 @@ class ShortCuts:
         objects = _objects(event)
         if objects is None or len(str(alike)) > _CHARS_MAX:
             return
-        names = _names(self._lay(kind, _marked(objects)), objects)
+        row, rivals = self._lay(kind, _marked(objects))
+        names = _names(row, objects)
         if names is None:
             return
         if self._count >= SHAPES_MAX:
             self._known.clear()
             self._count = 0
         known = self._known.setdefault(alike, [])
-        known.insert(0, ShortCut(Shape(names), objects))
+        known.insert(0, ShortCut(Shape(names), objects, rivals))
         self._count += 1
         if len(known) > _ALIKE_MAX:
             known.pop()
@@ -138,6 +151,8 @@ def _objects(event: dict[str, Any]) -> list[_Object] | None:
         leaves += len(source)
         chars += sum(map(len, source))
         if leaves > _LEAVES_MAX or chars > _CHARS_MAX or len(objects) > _OBJECTS_MAX:
+            return None
+        if max(map(len, source), default=0) > KEY_CHARS_MAX:
             return None
         if not _DECIDING.isdisjoint(source):
             return None

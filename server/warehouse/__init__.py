@@ -5,29 +5,17 @@ like is decided by the layouts of server/delivery; what a value becomes in a col
 how a batch and its progress row land in one transaction is decided here.
 """
 
-from server.warehouse.batch import (
-    AnyRow,
-    Batch,
-    Flushed,
-    InDoubt,
-    LinkKey,
-    LocalProgress,
-    Row,
-    Shape,
-    ShapedRow,
-    TableOptions,
-    Takeover,
-    TakeoverCase,
-    Value,
-)
+from server.warehouse.batch import Batch, Flushed, InDoubt, LinkKey, LocalProgress, Takeover, TakeoverCase
 from server.warehouse.connection import PostgresConfig
 from server.warehouse.destination import Counters, Destination, Probe
 from server.warehouse.encode import Breathe, Encoded
 from server.warehouse.errors import Foreign, OutOfStep, Refused, RowsRefused, Unavailable, WarehouseError
 from server.warehouse.limits import Limits
-from server.warehouse.names import column_name, snake_case, table_name
+from server.warehouse.names import KEY_CHARS_MAX, aside_name, column_name, snake_case, table_name
+from server.warehouse.rows import AnyRow, Row, Shape, ShapedRow, TableOptions, Value
 
 __all__ = [
+    "KEY_CHARS_MAX",
     "AnyRow",
     "Batch",
     "Breathe",
@@ -54,6 +42,7 @@ __all__ = [
     "Unavailable",
     "Value",
     "WarehouseError",
+    "aside_name",
     "column_name",
     "snake_case",
     "table_name",

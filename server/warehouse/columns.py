@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, Final
 
-from server.warehouse.batch import Value
 from server.warehouse.copy import FALSE, LENGTHS, NULL, TRUE, pack_bigint, pack_double, text_cell
+from server.warehouse.rows import Value
 from server.warehouse.types import FRACTIONS, SECONDS, ColumnType, timestamp_us
 
 _SAMPLE: Final = 32  # texts looked at to tell a column of few distinct ones

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from struct import Struct
 from typing import Final
 
-from server.warehouse.batch import Value
+from server.warehouse.rows import Value
 from server.warehouse.types import (
     BIGINT_MAX,
     BIGINT_MIN,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from server.warehouse import merge, progress
-from server.warehouse.batch import AnyRow, Batch, Flushed, LinkKey, LocalProgress, TableOptions, Takeover
+from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
 from server.warehouse.encode import Breathe, Encoded, Encoding
 from server.warehouse.errors import (
@@ -30,6 +30,7 @@ from server.warehouse.merge import Staging
 from server.warehouse.names import table_name
 from server.warehouse.plan import Plan
 from server.warehouse.probe import Probe, probe
+from server.warehouse.rows import AnyRow, TableOptions
 from server.warehouse.tables import Tables
 
 __all__ = ["Counters", "Destination", "Probe"]

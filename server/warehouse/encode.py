@@ -17,10 +17,10 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from server.warehouse.batch import AnyRow, Shape, Value
 from server.warehouse.columns import fast_cells
 from server.warehouse.copy import NULL, raw_json_cell, split_row
 from server.warehouse.plan import NO_SLOT, NOWHERE, Plan, Slot
+from server.warehouse.rows import AnyRow, Shape, Value
 from server.warehouse.schema import UNMAPPED
 from server.warehouse.types import ColumnType, infer, json_object, promote
 

@@ -6,6 +6,10 @@ lower-cases and turns spaces into `_`. An identifier keeps letters and digits of
 `$` and `-`; other runs become one `_`. What is longer than Postgres allows (63 bytes) is cut on a character
 boundary and ends in eight hex digits of the whole name's hash, so two long names stay two columns. The
 names of Postgres's system columns get such an ending too.
+
+A name that begins with `/` is no column: its value is kept under that name in `_unmapped_data`. No
+identifier made here holds a `/`, so such a name can be no column's. What is longer than `KEY_CHARS_MAX` is
+worked out anew each time: keys come from anyone, and the caches are bounded by count.
 """
 
 import re
@@ -13,32 +17,60 @@ from functools import lru_cache
 from hashlib import blake2b
 
 NAME_BYTES_MAX = 63
+KEY_CHARS_MAX = 256
+"""Longer keys are not remembered, here or by any cache of the layouts."""
+
 _HASH_HEX = 8
-_CACHE_NAMES = 16_384
+_CACHE_NAMES = 4_096
+_ASIDE = "/"
 
 _CAPITAL_AFTER_LETTER = re.compile(r"(?<=[A-Za-z])(?=[A-Z])")
 _FORBIDDEN = re.compile(r"[^\w $-]+")
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 
-@lru_cache(_CACHE_NAMES)
 def snake_case(key: str) -> str:
     """messageId → message_id, userID → user_i_d, page1Url → page1url, User_Name → user_name."""
+    return _known_snake_case(key) if len(key) <= KEY_CHARS_MAX else _snake_case(key)
+
+
+def column_name(raw: str) -> str:
+    """A name that Postgres takes, as given, for a column."""
+    return _known_column_name(raw) if len(raw) <= KEY_CHARS_MAX else _column_name(raw)
+
+
+def table_name(raw: str) -> str:
+    """A name that Postgres takes, as given, for a table."""
+    return _known_table_name(raw) if len(raw) <= KEY_CHARS_MAX else _table_name(raw)
+
+
+def aside_name(path: str) -> str:
+    """The name under which the value at this JSON pointer is kept aside; long ones end in a hash."""
+    return path if len(path) <= KEY_CHARS_MAX else f"{path[:KEY_CHARS_MAX]}~{_hash(path)}"
+
+
+def is_aside(raw: str) -> bool:
+    """Whether the value of this name goes into no column."""
+    return raw.startswith(_ASIDE)
+
+
+def _snake_case(key: str) -> str:
     spaced = _CAPITAL_AFTER_LETTER.sub("_", key).replace(" ", "_")
     return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in spaced)
 
 
-@lru_cache(_CACHE_NAMES)
-def column_name(raw: str) -> str:
-    """A name that Postgres takes, as given, for a column."""
+def _column_name(raw: str) -> str:
     name = _identifier(raw, "column")
     return f"{name}_{_hash(raw)}" if name in _SYSTEM_COLUMNS else name
 
 
-@lru_cache(_CACHE_NAMES)
-def table_name(raw: str) -> str:
-    """A name that Postgres takes, as given, for a table."""
+def _table_name(raw: str) -> str:
     return _identifier(raw, "table")
+
+
+_known_snake_case = lru_cache(_CACHE_NAMES)(_snake_case)
+_known_column_name = lru_cache(_CACHE_NAMES)(_column_name)
+_known_table_name = lru_cache(_CACHE_NAMES)(_table_name)
 
 
 def quote(identifier: str) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from server.warehouse.batch import TableOptions, Value
 from server.warehouse.copy import NULL, CellEncoder, row_head, text_cell
-from server.warehouse.names import column_name
+from server.warehouse.names import column_name, is_aside
+from server.warehouse.rows import TableOptions, Value
 from server.warehouse.schema import RESERVED, STREAM, Column, TableShape, UniqueKey
 from server.warehouse.types import ColumnType
 
@@ -56,7 +56,7 @@ class Plan:
         """Give a name that rows use its slot; False if the table has no column for it yet."""
         name = column_name(raw)
         column = self.shape.columns.get(name)
-        if name in RESERVED or (column is not None and column.generated):
+        if is_aside(raw) or name in RESERVED or (column is not None and column.generated):
             self.slots[raw] = NO_SLOT
             return True
         if column is None:

@@ -19,7 +19,7 @@ from typing import Final
 
 import orjson
 
-from server.warehouse.batch import Value
+from server.warehouse.rows import Value
 
 
 class ColumnType(Enum):

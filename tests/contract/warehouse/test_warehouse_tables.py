@@ -239,6 +239,14 @@ async def test_hard_names_arrive(link, sql):
     assert kept == '{"_stream": 7, "_unmapped_data": 8}'
 
 
+async def test_what_comes_with_a_path_for_a_name_is_kept_aside(link, sql):
+    for _ in range(2):  # the second time the name is known
+        await link.flush({"message_id": "m", "/message_id": "x", "/a~1b\0": 1}, {"message_id": "n"})
+    assert not [name for name in await columns(sql) if "/" in name or name == "_message_id"]
+    kept = await sql.fetch("SELECT message_id, _unmapped_data FROM events ORDER BY 1")
+    assert [tuple(row) for row in kept] == [("m", '{"/a~1b": 1, "/message_id": "x"}'), ("n", None)]
+
+
 async def test_three_hundred_new_columns_at_once(link, sql):
     flushed = await link.flush({"message_id": "m", **{f"c{at}": at for at in range(300)}})
     assert flushed.columns_added >= 300

@@ -1,7 +1,8 @@
 """Whatever an event holds, it becomes one row of legal names and plain values, and is left as it was."""
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypothesis import given
@@ -27,6 +28,8 @@ KEYS = st.text(max_size=80) | st.sampled_from(
         "ga4",
         "sessionIds",
         "headers",
+        *("messageId", "message_id", "MessageId", "message", "id", "Type", "_stream", "Traits", "Context"),
+        *("foo", "Foo", "fooBar", "foo_bar", "bar", "Bar", "ip", "Ip", "a/b", "a~b", "properties_"),
     ]
 )
 VALUES = st.recursive(
@@ -57,7 +60,8 @@ def test_any_event_is_one_row(event: dict[str, Any]) -> None:
     (row,) = rows
     assert row.offset == 7
     assert is_name(row.table)
-    assert all(is_name(name) for name in row.values)
+    assert all(is_name(name) or is_aside(name) for name in row.values)
+    assert row.values.get("message_id") in (event.get("messageId"), None) or is_text(event["messageId"])
     assert all(type(value) in (str, int, float, bool) for value in row.values.values())
 
 
@@ -104,6 +108,71 @@ def told(rows: Sequence[AnyRow]) -> list[tuple[int, str, dict[str, Value]]]:
     return [(row.offset, row.table, row.values) for row in rows]
 
 
+COLLIDING = st.dictionaries(
+    st.sampled_from(
+        ["foo", "Foo", "fooBar", "foo_bar", "bar", "message", "id", "messageId", "message_id", "ip"]
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(0, 2) | st.lists(st.integers(0, 1), max_size=1),
+        lambda inner: st.dictionaries(st.sampled_from(["bar", "Bar", "id", "ip", "b"]), inner, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=6,
+)
+
+
+@given(
+    st.sampled_from(["track", "identify", "page"]),
+    COLLIDING,
+    COLLIDING,
+    COLLIDING,
+    COLLIDING,
+    COLLIDING,
+    st.data(),
+)
+def test_short_and_long_agree_where_names_collide_in_any_order_of_keys(
+    kind: str,
+    root: dict[str, Any],
+    properties: dict[str, Any],
+    context: dict[str, Any],
+    traits: dict[str, Any],
+    own: dict[str, Any],
+    data: st.DataObject,
+) -> None:
+    event = root | {
+        "type": kind,
+        "properties": properties,
+        "traits": traits,
+        "context": context | {"traits": own},
+    }
+    other = retold(event, data) | {"type": kind}
+    turned = dict(reversed(other.items())) | {"properties": dict(reversed(other["properties"].items()))}
+    layout, rows, expected = SegmentSingleTable("events"), list[AnyRow](), list[AnyRow]()
+    layout.lay_out(1, event, rows)
+    layout.lay_out(2, turned, rows)
+    SegmentSingleTable("events").lay_out(2, other, expected)
+    assert told(rows[1:]) == told(expected)
+    said = set(map(json.dumps, expected[0].values.values()))
+    assert said >= {json.dumps(value) for value in leaves(other)}
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if type(value) is dict:
+        for child in value.values():
+            yield from leaves(child)
+    elif value is not None and type(value) is not list:
+        yield value
+
+
+def is_text(value: Any) -> bool:
+    """Whether it goes into its column as JSON text."""
+    return type(value) is list
+
+
+def is_aside(name: str) -> bool:
+    return name.startswith("/")
+
+
 def is_name(name: str) -> bool:
     """What Postgres takes, quoted, as it is."""
-    return 0 < len(name.encode()) <= 63 and "\0" not in name and '"' not in name
+    return 0 < len(name.encode()) <= 63 and "/" not in name and "\0" not in name and '"' not in name

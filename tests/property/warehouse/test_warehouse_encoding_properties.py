@@ -8,12 +8,12 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.warehouse.batch import Row, Shape, ShapedRow, TableOptions
 from server.warehouse.columns import fast_cells
 from server.warehouse.copy import NULL, cell_encoder, numbered, split_row
 from server.warehouse.encode import Encoding, _transposed
 from server.warehouse.names import NAME_BYTES_MAX, column_name, snake_case, table_name
 from server.warehouse.plan import new_plan
+from server.warehouse.rows import Row, Shape, ShapedRow, TableOptions
 from server.warehouse.schema import STREAM, UNMAPPED, Column, TableShape, UniqueKey
 from server.warehouse.types import (
     ColumnType,

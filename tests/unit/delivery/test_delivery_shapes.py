@@ -7,7 +7,7 @@ import pytest
 
 from server.delivery.layouts import SegmentSingleTable
 from server.delivery.shapes import LEARN_EVERY, SHAPES_MAX
-from server.warehouse import AnyRow, ShapedRow
+from server.warehouse import KEY_CHARS_MAX, AnyRow, ShapedRow
 
 TRACK: dict[str, Any] = {
     "type": "track",
@@ -74,15 +74,21 @@ def test_another_shape_is_not_taken_for_it(properties: Any) -> None:
         {"type": "group", "groupId": "g", "traits": {"name": "n"}},
         {"type": "track", "context": {"groupId": ""}},
         {"type": "track", "JITSU_TABLE_NAME": "other"},
-        {"type": "track", "userId": 1, "properties": {"user_id": 2}},
         {"type": "track", "__sql_type_a": "text"},
         {"type": "track", "context": {"headers": {"a": 1}}},
         {"type": ["track"]},
     ],
-    ids=["group", "group id", "table", "two for one column", "hint", "headers", "no type"],
+    ids=["group", "group id", "table", "hint", "headers", "no type"],
 )
 def test_where_a_value_or_another_key_decides_there_is_no_short_cut(event: dict[str, Any]) -> None:
     assert type(second(event, event)) is not ShapedRow
+
+
+def test_a_key_too_long_to_remember_has_no_shape() -> None:
+    event = TRACK | {"properties": {"k" * (KEY_CHARS_MAX + 1): 1}}
+    assert type(second(event, event)) is not ShapedRow
+    short = TRACK | {"properties": {"k" * KEY_CHARS_MAX: 1}}
+    assert type(second(short, short)) is ShapedRow
 
 
 def test_a_new_shape_is_learned_soon_and_the_old_one_stays() -> None:

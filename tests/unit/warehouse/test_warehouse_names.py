@@ -2,7 +2,16 @@
 
 import pytest
 
-from server.warehouse.names import column_name, quote, quote_literal, snake_case, table_name
+from server.warehouse import names
+from server.warehouse.names import (
+    aside_name,
+    column_name,
+    is_aside,
+    quote,
+    quote_literal,
+    snake_case,
+    table_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,23 @@ from server.warehouse.names import column_name, quote, quote_literal, snake_case
 )
 def test_snake_case(key, name):
     assert snake_case(key) == name
+
+
+def test_what_is_kept_aside_has_no_name_that_a_column_can_have():
+    assert is_aside(aside_name("/message_id"))
+    assert not is_aside(column_name("/message_id"))
+    one, other = aside_name("/" + "k" * 300 + "a"), aside_name("/" + "k" * 300 + "b")
+    assert one != other
+    assert len(one) < 300
+
+
+def test_long_keys_are_not_remembered():
+    before = names._known_snake_case.cache_info().currsize, names._known_column_name.cache_info().currsize
+    for n in range(20):
+        key = f"K{n}" + "x" * names.KEY_CHARS_MAX
+        assert len(column_name(snake_case(key)).encode()) <= names.NAME_BYTES_MAX
+    after = names._known_snake_case.cache_info().currsize, names._known_column_name.cache_info().currsize
+    assert after == before
 
 
 def test_allowed_characters_stay_and_other_runs_become_one_underscore():
