@@ -10,6 +10,8 @@ import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from struct import Struct
+from struct import error as struct_error
 from typing import Any, Final
 
 import lmdb
@@ -24,14 +26,39 @@ _DAMAGE: Final = (
     lmdb.IncompatibleError,
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
 )
+_META: Final = Struct("<4xI8xQI92xQ")
+"""Of a meta page: format version, map bytes, page bytes, last page."""
+_META_AT: Final = 16
+_META_VERSION: Final = 1
+_PAGE_BYTES: Final = tuple(1 << bits for bits in range(9, 17))
 _FULL_RETRY_S: Final = 5.0
 KEY_BYTES_MAX: Final = 511
 _READ_MAP_BYTES: Final = 1024 * 1024
 
 Table = Any
 """Handle of a named table (lmdb keeps the type private)."""
+
+
+def is_garbled(path: Path) -> bool:
+    """Whether the two meta pages contradict themselves or each other. Raises OSError.
+
+    LMDB believes them, and fails in words for the system's failures (no memory, another version). That both
+    name another format is no contradiction: a newer release wrote them.
+    """
+    with path.open("rb") as file:
+        raw = file.read(2 * _PAGE_BYTES[-1])
+    try:
+        version, map_bytes, page_bytes, last_page = _META.unpack_from(raw, _META_AT)
+        if page_bytes not in _PAGE_BYTES:
+            return True
+        others = _META.unpack_from(raw, page_bytes + _META_AT)
+    except struct_error:
+        return True
+    if version != others[0] or version != _META_VERSION:
+        return bool(version != others[0])
+    end_bytes = (max(last_page, others[3]) + 1) * page_bytes
+    return bool(others[2] != page_bytes or end_bytes > min(map_bytes, others[1]))
 
 
 def library_folder() -> str:

@@ -15,7 +15,7 @@ from struct import error as struct_error
 from typing import Final
 
 from .disk import attempting
-from .environment import Environment, library_folder
+from .environment import Environment, is_garbled, library_folder
 from .errors import StorageError, StoreDamaged, StoreFailed
 from .header import HEADER_KEY, read_header
 from .record import Block, Damaged, Value, split_key
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
         return _DAMAGED_STATUS
     except (StorageError, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return _DAMAGED_STATUS if is_garbled(Path(segment)) else 1
     sys.stdout.buffer.write(index.encode())
     sys.stdout.buffer.flush()
     return 0

@@ -1,6 +1,7 @@
 """Which ends of the verifying child condemn a segment, and which leave it where it is."""
 
 import logging
+import mmap
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +179,32 @@ async def test_quarantine_overwrites_nothing(tmp_path: Path) -> None:
         assert missing.startswith("3: ")
     kept = {file.name: file.read_bytes() for file in (path / "quarantine").iterdir()}
     assert kept == {"0000000003.lmdb": b"an earlier one", "0000000003.1.lmdb": b"short"}
+
+
+@pytest.mark.parametrize(
+    ("at", "page"), [(4, 0), (4, 1), (24, 0), (24, 1), (16, 1), (120, 0), (120, 1), (127, 1)]
+)
+async def test_garbled_meta_pages_stop_no_open(tmp_path: Path, at: int, page: int) -> None:
+    path, sent = await _crashed(tmp_path)
+    segment = segment_files(path)[-1]
+    raw = bytearray(segment.read_bytes())
+    raw[page * mmap.PAGESIZE + 16 + at] ^= 0x55
+    segment.write_bytes(raw)
+    async with opened(path, segment_bytes=SMALL) as store:
+        found = items(store)
+        assert found == sent[: len(found)]
+        assert len(found) == len(sent) or store.wal.stats().missing_segments[0].startswith("3: quarantined: ")
+
+
+async def test_a_segment_of_another_lmdb_format_stays(tmp_path: Path) -> None:
+    path, _sent = await _crashed(tmp_path)
+    segment = segment_files(path)[-1]
+    raw = bytearray(segment.read_bytes())
+    raw[20] = raw[mmap.PAGESIZE + 20] = 2
+    segment.write_bytes(raw)
+    with pytest.raises(StoreFailed, match=r"(?i)version|format"):
+        Store.open(path, StoreOptions(), ManualClock())
+    assert segment.read_bytes() == raw
 
 
 async def test_damaged_events_alone_do_not_condemn(tmp_path: Path) -> None:
