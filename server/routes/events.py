@@ -8,6 +8,7 @@ from server.lookup import EventLookup
 from server.problems import PROBLEMS
 from server.routes.admin import AdminAccess, problem_response
 from server.routes.family import json_response
+from storage import StorageError
 
 _LIMIT_DEFAULT = "20"
 _LIMIT_MAX = 1000
@@ -24,13 +25,19 @@ def register_events(app: Application, lookup: EventLookup, access: AdminAccess) 
         limit = _parameter(request, "limit") or _LIMIT_DEFAULT
         if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _LIMIT_MAX:
             return problem_response("bad_request", f"limit must be a number from 1 to {_LIMIT_MAX}")
-        return json_response(200, await lookup.tail(_parameter(request, "stream"), int(limit)))
+        try:
+            return json_response(200, await lookup.tail(_parameter(request, "stream"), int(limit)))
+        except StorageError as error:
+            return problem_response("store_failed", str(error))
 
     async def find(request: Request) -> Response:
         """One messageId: every event that carries it, when accepted, and what each link did with it."""
         if refused := access.refusal(request):
             return refused
-        found = await lookup.find((request.route_values or {}).get("message_id") or "")
+        try:
+            found = await lookup.find((request.route_values or {}).get("message_id") or "")
+        except StorageError as error:
+            return problem_response("store_failed", str(error))
         if found["events"]:
             return json_response(200, found)
         problem = PROBLEMS["event_not_found"]
