@@ -1,8 +1,8 @@
 """The yardstick: the smallest BlackSheep application on the same Granian, in the same embedded mode as the
 real server.
 
-`/empty` answers without reading its body; `/loads` runs orjson.loads on the body. Started as a process by
-bench/ratios.py.
+`/empty` answers without reading its body, `/read` reads it, `/loads` runs orjson.loads on the body. Started
+as a process by bench/ratios.py.
 """
 
 import sys
@@ -19,6 +19,12 @@ _OK = Content(b"application/json", b'{"success":true}')
 
 @app.router.post("/empty")
 async def empty(_request: Request) -> Response:
+    return Response(200, None, _OK)
+
+
+@app.router.post("/read")
+async def read(request: Request) -> Response:
+    await request.read()
     return Response(200, None, _OK)
 
 

@@ -79,7 +79,7 @@ def load(
 @click.command()
 @click.option("--rounds", default=5, show_default=True, help="Alternating rounds.")
 @click.option("--seconds", default=3.0, show_default=True, help="Seconds per measurement.")
-@click.option("--connections", default=64, show_default=True, help="Connections of the generator.")
+@click.option("--connections", default=256, show_default=True, help="Connections of the generator.")
 def main(rounds: int, seconds: float, connections: int) -> None:
     """Measure ingest against the yardstick and print the ratios."""
     with tempfile.TemporaryDirectory() as directory:
@@ -88,6 +88,7 @@ def main(rounds: int, seconds: float, connections: int) -> None:
         conf.write_text(_CONF.format(port=port, data=Path(directory) / "data"))
         penstock = (sys.executable, "-m", "server.cli", "serve", "--conf", str(conf))
         single: list[tuple[float, float]] = []
+        reading: list[tuple[float, float]] = []
         batch: list[tuple[float, float]] = []
         with (
             process(sys.executable, "-m", "bench.empty_server", str(yardstick), port=yardstick),
@@ -96,9 +97,11 @@ def main(rounds: int, seconds: float, connections: int) -> None:
             for number in range(rounds):
                 empty = load(yardstick, "/empty", events=1, connections=connections, seconds=seconds)
                 durable = load(port, "/v1/track", events=1, connections=connections, seconds=seconds)
+                read = load(yardstick, "/read", events=1, connections=connections, seconds=seconds)
                 loads = load(yardstick, "/loads", events=100, connections=32, seconds=seconds)
                 batches = load(port, "/v1/batch", events=100, connections=32, seconds=seconds)
                 single.append((durable["requests_per_s"], empty["requests_per_s"]))
+                reading.append((durable["requests_per_s"], read["requests_per_s"]))
                 batch.append((batches["events_per_s"], loads["events_per_s"]))
                 click.echo(
                     f"round {number + 1}: single {single[-1][0]:.0f} / empty {single[-1][1]:.0f} req/s "
@@ -108,11 +111,13 @@ def main(rounds: int, seconds: float, connections: int) -> None:
                 )
         for name, pairs, target in (
             ("single ÷ empty handler", single, 0.7),
+            ("single ÷ handler that reads its body", reading, None),
             ("batch ÷ orjson.loads handler", batch, 0.5),
         ):
             ratio = statistics.median(a / b for a, b in pairs)
             click.echo(
-                f"{name}: {ratio:.2f} (target {target}); {statistics.median(a for a, _ in pairs):.0f}/s"
+                f"{name}: {ratio:.2f}{f' (target {target})' if target else ''}; "
+                f"{statistics.median(a for a, _ in pairs):.0f}/s"
             )
 
 

@@ -16,11 +16,10 @@ from typing import Final, Generic, TypeVar
 from .errors import StorageError, StoreClosed, StoreFull
 from .poison import Poison
 
-SWITCH_INTERVAL_S: Final = 0.005
+SWITCH_INTERVAL_S: Final = 0.0005
 """For sys.setswitchinterval, by whoever owns the process: how long the writer thread may wait for the GIL at
-each hand-over beside a loop that never idles. CPython's default, kept on purpose: the server's loop idles in
-epoll at every turn, and 0.5 ms cost a fifth to a third of the requests per second in switches
-(ARCHITECTURE.md, Decisions).
+each of a commit's hand-overs. While delivery keeps the loop from idling, CPython's 5 ms add up to commits of
+tens of milliseconds (ARCHITECTURE.md, Decisions).
 """
 
 
