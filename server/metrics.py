@@ -126,40 +126,20 @@ def _commit_times(stats: WalStats) -> "Metric":
 def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
     """The delivery side of /metrics, per link."""
 
-    def rows(value: Callable[[LinkStatus], float]) -> list[tuple[tuple[str, ...], float]]:
-        return [((link.link_id, link.stream_id, link.destination_id), value(link)) for link in links]
-
-    labels = ("link", "stream", "destination")
-    yield Sample(
-        "penstock_link_backlog_events", "gauge", "Events waiting.", labels, rows(lambda s: s.lag_events)
+    names = ("link", "stream", "destination")
+    moving = (LinkState.WAITING, LinkState.FLUSHING)
+    metrics: tuple[tuple[str, str, str, Callable[[LinkStatus], float]], ...] = (
+        ("backlog_events", "gauge", "Events waiting.", lambda link: link.lag_events),
+        ("backlog_bytes", "gauge", "Bytes waiting.", lambda link: link.lag_bytes),
+        ("lag_seconds", "gauge", "Age of the oldest waiting event.", lambda link: link.lag_s),
+        ("delivered", "counter", "Events delivered.", lambda link: link.delivered),
+        ("dropped", "counter", "Events dropped by the link.", lambda link: link.dropped),
+        ("dead_letters", "counter", "Events dead-lettered.", lambda link: link.dead_letters),
+        ("up", "gauge", "0 while backing off, paused or stopped.", lambda link: link.state in moving),
     )
-    yield Sample(
-        "penstock_link_backlog_bytes", "gauge", "Bytes waiting.", labels, rows(lambda s: s.lag_bytes)
-    )
-    yield Sample(
-        "penstock_link_lag_seconds",
-        "gauge",
-        "Age of the oldest waiting event.",
-        labels,
-        rows(lambda s: s.lag_s),
-    )
-    yield Sample(
-        "penstock_link_delivered", "counter", "Events delivered.", labels, rows(lambda s: s.delivered)
-    )
-    yield Sample(
-        "penstock_link_dropped", "counter", "Events dropped by the link.", labels, rows(lambda s: s.dropped)
-    )
-    yield Sample(
-        "penstock_link_dead_letters",
-        "counter",
-        "Events dead-lettered.",
-        labels,
-        rows(lambda s: s.dead_letters),
-    )
-    yield Sample(
-        "penstock_link_up", "gauge", "0 while the link backs off, is paused or stopped.", labels,
-        rows(lambda s: s.state in (LinkState.WAITING, LinkState.FLUSHING)),
-    )  # fmt: skip
+    for name, kind, text, value in metrics:
+        rows = [((link.link_id, link.stream_id, link.destination_id), value(link)) for link in links]
+        yield Sample(f"penstock_link_{name}", kind, text, names, rows)
 
 
 Source = Callable[[], Iterable[Sample]]

@@ -82,6 +82,7 @@ async def test_a_full_batch_does_not_wait(tmp_path: Path, database: str) -> None
         await append(box.store, bodies([f"m{n}" for n in range(9)]))
         await append(box.store, bodies(["last"]))
         await box.drained()
+    assert len(await message_ids(database)) == 10
 
 
 async def test_two_links_share_a_stream(tmp_path: Path, database: str) -> None:
@@ -143,6 +144,7 @@ async def test_batch_mode_does_not_wait_for_a_full_batch(tmp_path: Path, databas
     async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
         await append(box.store, bodies(["m1", "m2", "m3"]))
         await box.drained()
+    assert await message_ids(database) == ["m1", "m2", "m3"]
 
 
 async def test_a_link_too_far_behind_closes_its_own_stream_only(tmp_path: Path, database: str) -> None:
@@ -162,6 +164,7 @@ async def test_stop_is_bounded(tmp_path: Path) -> None:
         await until(lambda: box.status().last_error is not None)
         async with asyncio.timeout(5):
             await box.delivery.stop(1)
+        assert box.status().state is LinkState.STOPPED
 
 
 def due_ms(box: Box) -> int | None:
