@@ -31,8 +31,8 @@ _EVENT = (
 )
 
 _PACE_S = 0.001
-"""Between two looks at what is due. uvloop rounds to milliseconds: less would be none, and a generator that spins
-takes a core from the server under test."""
+"""Between two looks at what is due. uvloop rounds to milliseconds: less would be none, and a generator that
+spins takes a core from the server under test."""
 
 
 @dataclass(slots=True)
