@@ -6,7 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from server.catalog.faults import Fault, fault_path
 from server.catalog.objects import Destination, Link, Stream
 
-_ORIGIN = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/*?#@\s]+$")
+# What a page's Origin header can say: a web address, or the scheme of an app's or an extension's own pages.
+_ORIGIN = re.compile(
+    r"((https?|capacitor|ionic|tauri|app|(chrome|moz|safari-web)-extension)://)?"
+    r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?",
+    re.IGNORECASE,
+)
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _HOST = re.compile(r"^[A-Za-z0-9.-]+(:\d+)?$")
 
@@ -58,7 +63,7 @@ def _fallbacks(streams: Mapping[str, Stream]) -> Iterator[Fault]:
 
 def _stream(stream: Stream) -> Iterator[Fault]:
     for index, origin in enumerate(stream.origins):
-        if origin != "*" and not _ORIGIN.match(origin):
+        if origin != "*" and (origin.lower() == "null" or not _ORIGIN.fullmatch(origin)):
             path = fault_path(["streams", stream.id, "origins", index])
             yield Fault(
                 path,
