@@ -10,7 +10,7 @@ from server.access.address import (
     locale_of,
     strictest,
 )
-from server.access.credentials import UNREADABLE, find_key
+from server.access.credentials import UNREADABLE, find_classic_key, find_key
 from server.access.limiter import RateLimit, TokenBucket
 from server.access.origins import Origins
 from server.access.write_keys import DuplicateKeyError, Grant, KeyKind, StreamKeys, WriteKeys
@@ -29,6 +29,7 @@ __all__ = [
     "WriteKeys",
     "apply_policy",
     "client_address",
+    "find_classic_key",
     "find_key",
     "locale_of",
     "strictest",

@@ -1,13 +1,13 @@
 """Where a request carries its write key (contract.md, Credentials): first found wins. Pure but for a bounded
 cache.
 
-Order: Authorization Basic, Authorization Bearer, X-Write-Key, query; the body comes last and is the caller's
-affair, because it has to be read first.
+Order: Authorization Basic, Authorization Bearer, X-Write-Key, query, then (Jitsu Classic's routes only) the
+places of its SDKs; the body comes last and is the caller's affair, because it has to be read first.
 """
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
@@ -70,8 +70,27 @@ def _basic_key(credential: bytes) -> str | None:
 
 def query_key(query: bytes) -> str | None:
     """The first `writeKey`, `writekey` or `wk` of a query string that is not empty. A plus stays a plus."""
+    return next((value for name, value in _parameters(query) if name in _QUERY_NAMES), None)
+
+
+def find_classic_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+    """The key where Jitsu Classic's SDKs put it: query `token` or `p_…` (any name that begins so), the header
+    X-Auth-Token or `api_key`. For a request in which `find_key` has found none.
+    """
+    parameters = list(_parameters(query))
+    for name, value in sorted(parameters, key=lambda parameter: parameter[0] != "token"):
+        if name == "token" or name.startswith("p_"):
+            return value
+    for header in (b"x-auth-token", b"api_key"):
+        key = headers.get(header, b"").decode("utf-8", "replace").strip()
+        if key:
+            return key
+    return None
+
+
+def _parameters(query: bytes) -> Iterator[tuple[str, str]]:
+    """The parameters of a query string that are not empty, in order."""
     for pair in query.decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
-        if name in _QUERY_NAMES and value:
-            return unquote(value)
-    return None
+        if value:
+            yield name, unquote(value)

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from server.access import UNREADABLE, find_key
+from server.access import UNREADABLE, find_classic_key, find_key
 
 
 def basic(text: str) -> bytes:
@@ -72,3 +72,19 @@ def test_a_credential_that_cannot_be_read_hides_the_others() -> None:
 
 def test_a_long_header_is_read_too() -> None:
     assert find_key({b"authorization": basic("k" * 1000 + ":")}, b"") == "k" * 1000
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "key"),
+    [
+        ({}, b"token=a%3Ab", "a:b"),
+        ({}, b"p_jf6g4=k&token=t", "t"),
+        ({b"x-auth-token": b"x"}, b"cookie_policy=comply&p_jf6g4=k", "k"),
+        ({b"x-auth-token": b" x ", b"api_key": b"y"}, b"token=&p_=", "x"),
+        ({b"api_key": b"y"}, b"", "y"),
+        ({b"x-auth-token": b" "}, b"P_x=1&tokens=2", None),
+    ],
+)
+def test_the_places_of_jitsu_classic(headers: dict[bytes, bytes], query: bytes, key: str | None) -> None:
+    assert find_classic_key(headers, query) == key
+    assert find_key(headers, query) is None
