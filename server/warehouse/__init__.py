@@ -11,6 +11,7 @@ from server.warehouse.destination import Counters, Destination, Probe
 from server.warehouse.encode import Breathe, Encoded
 from server.warehouse.errors import Foreign, OutOfStep, Refused, RowsRefused, Unavailable, WarehouseError
 from server.warehouse.limits import Limits
+from server.warehouse.locks import TableLocked
 from server.warehouse.names import KEY_CHARS_MAX, aside_name, column_name, snake_case, table_name
 from server.warehouse.rows import AnyRow, Row, Shape, ShapedRow, TableOptions, Value
 
@@ -36,6 +37,7 @@ __all__ = [
     "RowsRefused",
     "Shape",
     "ShapedRow",
+    "TableLocked",
     "TableOptions",
     "Takeover",
     "TakeoverCase",

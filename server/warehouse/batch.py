@@ -35,7 +35,9 @@ class Batch:
 
     `outcome` is opaque to the warehouse: it is stored beside the progress row by the same transaction, and
     handed back by `take_over`. A batch without rows is legal (every event was dropped or refused): it moves
-    the progress row. `encoded` is what `encode_ahead` made of these very rows, if anything.
+    the progress row, and one of parked events leaves it where it is (`last_offset` = `after_offset`).
+    `encoded` is what `encode_ahead` made of these very rows, if anything. `lock_timeout_s`: a wait for a
+    lock ends sooner than the limit of the destination.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class Batch:
     outcome: bytes
     options: TableOptions
     encoded: Encoded | None = None
+    lock_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,32 +9,38 @@ middle of a step, is never used again. All of it runs on the event-loop thread.
 import asyncio
 import contextlib
 import socket
-import ssl
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
 
-from server.warehouse.errors import TRANSLATED, Unavailable, WarehouseError, is_stale, unavailable
+from server.warehouse.errors import (
+    TRANSLATED,
+    Unavailable,
+    WarehouseError,
+    is_stale,
+    may_try_other_way,
+    unavailable,
+)
 from server.warehouse.limits import Limits
 from server.warehouse.names import NAME_BYTES_MAX
+from server.warehouse.tls import SSL_MODES, Way, ways_in
 
 _Answer = TypeVar("_Answer")
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_OURS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout"})
+_TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword")
+_OURS = frozenset({*_TLS_OPTIONS, "connect_timeout"})
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresConfig:
     """Where the tables are and how to get in.
 
-    `sslrootcert`, `sslcert` and `sslkey` are file paths or PEM text. `parameters` are libpq's words; they
-    win over the fields of the same name, and what is not about the connection itself is set on the session.
+    `sslrootcert`, `sslcert` and `sslkey` are file paths or PEM text; `sslrootcert` may be `system`.
+    `parameters` are libpq's words; they win over the fields of the same name, and what is not about the
+    connection itself is set on the session.
     """
 
     host: str = "127.0.0.1"
@@ -47,16 +53,19 @@ class PostgresConfig:
     sslrootcert: str = ""
     sslcert: str = ""
     sslkey: str = field(default="", repr=False)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    sslpassword: str = field(default="", repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.schema.encode()) > NAME_BYTES_MAX:
             raise ValueError(f"schema is longer than {NAME_BYTES_MAX} bytes")
-        if self.ssl_option("sslmode") not in SSL_MODES:
+        if self.tls["sslmode"] not in SSL_MODES:
             raise ValueError(f"sslmode must be one of {', '.join(SSL_MODES)}")
 
-    def ssl_option(self, name: str) -> str:
-        return str(self.parameters.get(name) or getattr(self, name))
+    @property
+    def tls(self) -> dict[str, str]:
+        """The options of `tls.ways_in`."""
+        return {name: str(self.parameters.get(name) or getattr(self, name)) for name in _TLS_OPTIONS}
 
     @property
     def place(self) -> str:
@@ -174,15 +183,13 @@ class Connections:
         doing = f"connect to {self._config.place}"
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                connection = await asyncpg.connect(
-                    host=self._config.host,
-                    port=self._config.port,
-                    user=self._config.username,
-                    password=self._config.password,
-                    database=self._config.database,
-                    ssl=_ssl(self._config),
-                    timeout=self._limits.connect_timeout_s,
-                )
+                connection = await self._enter(ways_in(self._config.tls))
+        except Unavailable as error:
+            raise Unavailable(f"{doing}: {error.reason}", error.hint) from error
+        except asyncpg.ConnectionDoesNotExistError as error:
+            # Since TLS 1.3 a server that does not trust our certificate just hangs up.
+            hint = "does the server's ssl_ca_file trust the authority of sslcert? Its log knows more"
+            raise Unavailable(f"{doing}: the server hung up at login", hint) from error
         except TRANSLATED as error:
             raise unavailable(doing, error) from error
         session = Session(connection, self._limits)
@@ -196,6 +203,27 @@ class Connections:
             connection.terminate()
             raise
         return session
+
+    async def _enter(self, ways: tuple[Way, ...]) -> "asyncpg.Connection[asyncpg.Record]":
+        """Connect by the first way that the server lets us in by; else the error of the last one tried."""
+        for way in ways[:-1]:
+            try:
+                return await self._log_in(way)
+            except TRANSLATED as error:
+                if not may_try_other_way(error):
+                    raise
+        return await self._log_in(ways[-1])
+
+    async def _log_in(self, way: Way) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            host=self._config.host,
+            port=self._config.port,
+            user=self._config.username,
+            password=self._config.password,
+            database=self._config.database,
+            ssl=way,
+            timeout=self._limits.connect_timeout_s,
+        )
 
 
 def _session_sql(config: PostgresConfig, limits: Limits) -> str:
@@ -241,39 +269,3 @@ def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]", limits: Limits
     ):
         if hasattr(socket, option):
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _ssl(config: PostgresConfig) -> str | ssl.SSLContext:
-    """libpq's meaning of sslmode; only the two modes that fall back are left to asyncpg."""
-    mode = config.ssl_option("sslmode")
-    if mode in ("disable", "allow", "prefer"):
-        return mode
-    root = config.ssl_option("sslrootcert")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = mode == "verify-full"
-    if mode == "require" and not root:
-        context.verify_mode = ssl.CERT_NONE
-    elif not root:
-        context.load_default_certs()
-    elif "-----BEGIN" in root:
-        context.load_verify_locations(cadata=root)
-    else:
-        context.load_verify_locations(cafile=root)
-    if certificate := config.ssl_option("sslcert"):
-        with _as_file(certificate) as cert, _as_file(config.ssl_option("sslkey")) as key:
-            context.load_cert_chain(cert, key or None)
-    return context
-
-
-@contextlib.contextmanager
-def _as_file(path_or_pem: str) -> Iterator[str]:
-    """OpenSSL loads a client certificate from files only: PEM text is put into a private one for a moment."""
-    if "-----BEGIN" not in path_or_pem:
-        yield path_or_pem
-        return
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(path_or_pem)
-    try:
-        yield file.name
-    finally:
-        Path(file.name).unlink()

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from server.warehouse.connection import Session
 from server.warehouse.errors import Unavailable
+from server.warehouse.locks import advisory
 from server.warehouse.names import quote, quote_literal
 from server.warehouse.schema import KEY_MARK, STREAM, TABLE_MARK, TableShape, UniqueKey, read_table
 from server.warehouse.types import ColumnType
@@ -60,7 +61,7 @@ async def make(session: Session, wanted: Wanted) -> TableShape:
 def _begin(wanted: Wanted, seconds: float) -> str:
     return (
         f"BEGIN; SET LOCAL statement_timeout = {int(seconds * 1000)}; "
-        f"SELECT pg_advisory_xact_lock(hashtextextended({quote_literal('penstock ' + wanted.target)}, 0))"
+        f"SELECT pg_advisory_xact_lock({advisory(wanted.target)})"
     )
 
 

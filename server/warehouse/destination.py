@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from server.warehouse import merge, progress
+from server.warehouse import locks, merge, progress
 from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
 from server.warehouse.encode import Breathe, Encoded, Encoding
@@ -26,6 +26,7 @@ from server.warehouse.errors import (
 )
 from server.warehouse.limits import Limits
 from server.warehouse.locate import locate
+from server.warehouse.locks import TableLocked, touching
 from server.warehouse.merge import Staging
 from server.warehouse.names import table_name
 from server.warehouse.plan import Plan
@@ -114,6 +115,8 @@ class Destination:
         columns_before = self._tables.columns_added
         try:
             flushed = await self._flush(key, batch, grouped)
+        except TableLocked as error:
+            raise await self._told(error) from error
         except TRANSLATED as error:
             self._tables.forget(list(grouped))
             raise unavailable(f"flush to {self.config.place}", error) from error
@@ -123,6 +126,23 @@ class Destination:
         result = Flushed(rows, size, unmapped_values, columns_added, seconds, landed)
         self._count(result)
         return result
+
+    async def is_free(self, locked: TableLocked) -> bool:
+        """Whether the table could be written now, without waiting for its lock. Raises Unavailable."""
+        try:
+            async with self._connections.turn() as session:
+                return await locks.is_free(session, locked)
+        except TRANSLATED as error:
+            raise unavailable(f"look at table {locked.table} at {self.config.place}", error) from error
+
+    async def _told(self, locked: TableLocked) -> TableLocked:
+        """The same with who holds the table, if the server can be asked."""
+        try:
+            async with self._connections.turn() as session:
+                by = await locks.holder(session, locked)
+        except (*TRANSLATED, Unavailable):
+            by = ""
+        return TableLocked(locked.schema, locked.table, locked.change, by)
 
     async def _flush(
         self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]]
@@ -158,7 +178,8 @@ class Destination:
                 )
             else:
                 for load in loads:
-                    await merge.load(session, load.plan, load.staging, load.encoding.rows())
+                    with touching(load.plan.shape.schema, load.plan.shape.name):
+                        await merge.load(session, load.plan, load.staging, load.encoding.rows())
             await progress.advance(session, key, batch)
             await _commit(session, f"commit a batch to {self.config.place}")
         return (

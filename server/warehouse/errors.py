@@ -48,6 +48,7 @@ _STALE = frozenset(
 
 _HINTS = {
     "28": "check the user name, the password and pg_hba.conf",
+    "28P01": "check the user name and the password",
     "3D": "the database does not exist: create it, or correct `db`",
     "25": "the server is read-only (a standby?): point the destination at the primary",
     "42501": "grant the missing right to the user of this destination",
@@ -59,6 +60,24 @@ _HINTS = {
     "57P": "the server is starting or stopping",
     "40": "a concurrent transaction got in the way; the next try should pass",
     "23505": "remove the rows that are equal in the key, choose another primaryKey, or turn deduplicate off",
+}
+
+# By what OpenSSL, asyncpg or the server say: there is no code for these. The first that is found counts.
+_TLS_HINTS = {
+    "rejected SSL upgrade": "the server speaks no TLS: turn `ssl` on there, or set sslmode to disable",
+    "no encryption": "the server lets this user in with TLS only: set sslmode to require or more",
+    "SSL encryption": "the server lets this user in without TLS only: set sslmode to disable",
+    "valid client certificate": "the server asks for a client certificate: set sslcert and sslkey",
+    "certificate authentication failed": "the client certificate must name the user in its common name (CN)",
+    "Hostname mismatch": "with verify-full `host` must be a name in the server's certificate; "
+    "verify-ca does not compare them",
+    "IP address mismatch": "with verify-full `host` must be an address or name in the server's certificate; "
+    "verify-ca does not compare them",
+    "certificate has expired": "the server's certificate has expired: renew it there",
+    "not yet valid": "the server's certificate is not valid yet: compare the clocks",
+    "certificate verify failed": "sslrootcert must hold the authority that signed the server's certificate",
+    "unknown ca": "the server does not trust the authority of sslcert (its ssl_ca_file)",
+    "alert": "the server refused the client certificate: check sslcert and the server's ssl_ca_file",
 }
 
 
@@ -145,6 +164,12 @@ def is_data_shaped(error: BaseException, schema: str, table: str, *, partitioned
     return is_row_fault(error)
 
 
+def may_try_other_way(error: BaseException) -> bool:
+    """Whether a login that failed with TLS may pass without it, or the other way round."""
+    refused = isinstance(error, ConnectionRefusedError | TimeoutError)
+    return sqlstate(error) == "28000" or (isinstance(error, OSError) and not refused)
+
+
 def context(error: BaseException) -> str:
     """Where the server was when it failed; for COPY this holds the line."""
     return str(getattr(error, "context", "") or "")
@@ -166,6 +191,10 @@ def unavailable(doing: str, error: BaseException, in_doubt: bool = False) -> Una
 
 
 def _hint(error: BaseException, state: str) -> str:
+    if state[:2] == "28" or isinstance(error, OSError):
+        for words, hint in _TLS_HINTS.items():
+            if words in str(error):
+                return hint
     for length in (5, 3, 2):
         if state and state[:length] in _HINTS:
             return _HINTS[state[:length]]

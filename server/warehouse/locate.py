@@ -25,6 +25,7 @@ from server.warehouse.errors import (
     sqlstate,
 )
 from server.warehouse.merge import ORDINAL, Staging
+from server.warehouse.locks import touching
 from server.warehouse.plan import Plan
 
 _LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
@@ -40,7 +41,8 @@ async def locate(session: Session, parts: Sequence[Part]) -> None:
     search = _Search(session, session.limits.locate_statements_max)
     try:
         for plan, staging, encoding in parts:
-            await search.load(plan, staging, encoding)
+            with touching(plan.shape.schema, plan.shape.name):
+                await search.load(plan, staging, encoding)
     except _BudgetSpent:
         pass
     if search.refusals:

@@ -56,11 +56,12 @@ def decide(row: ProgressRow | None, local: LocalProgress) -> tuple[TakeoverCase,
     """What the row means, and the offset after which to go on."""
     if row is None:
         return (TakeoverCase.ABSENT if local.last_offset else TakeoverCase.FIRST), local.last_offset
-    if row.last_offset == local.last_offset:
-        return TakeoverCase.EQUAL, local.last_offset
     doubt = local.in_doubt
+    # Asked first: a batch of parked events leaves the offset where it is.
     if doubt is not None and (row.batch_id, row.last_offset) == (doubt.batch_id, doubt.last_offset):
         return TakeoverCase.LANDED, row.last_offset
+    if row.last_offset == local.last_offset:
+        return TakeoverCase.EQUAL, local.last_offset
     if row.last_offset < local.last_offset:
         return TakeoverCase.BEHIND, row.last_offset
     return TakeoverCase.AHEAD, local.last_offset
@@ -130,6 +131,8 @@ async def begin(session: Session, key: LinkKey, batch: Batch) -> bool:
     """Open the flush's transaction and lock the row. False: this very batch has landed before."""
     # A deferred constraint fails at the load then, not at COMMIT, where nobody could tell the row.
     await session.execute("BEGIN; SET LOCAL synchronous_commit = on; SET CONSTRAINTS ALL IMMEDIATE")
+    if batch.lock_timeout_s is not None:
+        await session.execute(f"SET LOCAL lock_timeout = {max(1, int(batch.lock_timeout_s * 1000))}")
     try:
         row = await _locked(session, key)
     except TRANSLATED as error:

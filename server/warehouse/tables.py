@@ -13,6 +13,7 @@ from server.warehouse.connection import Connections
 from server.warehouse.encode import Breathe, Encoding
 from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
 from server.warehouse.limits import Limits
+from server.warehouse.locks import touching
 from server.warehouse.names import column_name, table_name
 from server.warehouse.plan import NO_SLOT, Plan, Slot, choose_key, new_plan, wanted_key
 from server.warehouse.schema import STREAM, UNMAPPED, TableShape, read_table
@@ -130,7 +131,8 @@ class Tables:
     async def _grow(self, wanted: ddl.Wanted) -> TableShape:
         try:
             async with self._connections.turn() as session:
-                shape = await ddl.make(session, wanted)
+                with touching(wanted.schema, wanted.table, change=True):
+                    shape = await ddl.make(session, wanted)
         except TRANSLATED as error:
             # Not the fault of a row whatever its class: a unique index that cannot be built says 23505 too.
             raise unavailable(f"change table {wanted.target}", error) from error

@@ -3,14 +3,13 @@
 import asyncio
 from dataclasses import replace
 
-import asyncpg
 import pytest
 
 from server.warehouse import Destination, Limits, LinkKey, PostgresConfig, Unavailable
 from tests.contract.warehouse.conftest import OPTIONS, Link
 from tests.faults.proxy import Direction, FaultProxy
 
-STALL_S = 0.7
+STALL_S = 1.5
 
 
 @pytest.fixture
@@ -211,9 +210,9 @@ async def test_the_flush_is_synchronous_whatever_the_database_says(link, sql):
 @pytest.mark.parametrize("mode", ["verify-full", "require"])
 async def test_tls_that_the_server_does_not_speak_is_unavailable(config, proxy, mode):
     destination = Destination(replace(config, sslmode=mode), 1)
-    with pytest.raises((Unavailable, asyncpg.PostgresError)) as raised:
+    with pytest.raises(Unavailable) as raised:
         await destination.probe()
-    assert isinstance(raised.value, Unavailable)
+    assert raised.value.hint
     await destination.close()
 
 
