@@ -16,27 +16,30 @@ _REQUEST_HEADERS: Final = (
     "X-Jitsu-Custom, Cache-Control, AnonymousId, SentAt, Rsa-Retry-Attempt, Rsa-Retry-Reason, "
     "Rsa-Since-Last-Attempt, Rsa-Since-First-Attempt, Rsa-Recovered"
 )
-_ALWAYS: Final[AnswerHeaders] = [
-    ("content-type", "application/json"),
-    ("vary", "Origin"),
-    ("access-control-allow-methods", "POST, OPTIONS"),
-    ("access-control-allow-headers", _REQUEST_HEADERS),
-    ("access-control-allow-credentials", "true"),
-    ("access-control-expose-headers", "Retry-After, RateLimit, RateLimit-Policy"),
-]
 _MAX_AGE: Final = ("access-control-max-age", "7200")
 _ORIGIN_LENGTH_MAX: Final = 300  # a host name has at most 253 characters
 _CACHE_MAX: Final = 1_000  # `"*"` lets any origin in
 
 
 class Cors:
-    """Header lists by origin. `origins` is the union over all streams: a preflight has no key, and neither
-    may an error need one.
+    """Header lists by origin, for routes that take `methods` and answer with `content_type`.
+
+    `origins` is the union over all streams: a preflight has no key, and neither may an error need one.
     """
 
-    def __init__(self, origins: Origins) -> None:
+    def __init__(
+        self, origins: Origins, methods: str = "POST, OPTIONS", content_type: str = "application/json"
+    ) -> None:
         self._origins = origins
         self._cache: dict[str, AnswerHeaders] = {}
+        self._always: AnswerHeaders = [
+            ("content-type", content_type),
+            ("vary", "Origin"),
+            ("access-control-allow-methods", methods),
+            ("access-control-allow-headers", _REQUEST_HEADERS),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-expose-headers", "Retry-After, RateLimit, RateLimit-Policy"),
+        ]
 
     def allows(self, origin: str | None) -> bool:
         """Whether a request may come from there; without an Origin (servers, curl) it may."""
@@ -47,12 +50,12 @@ class Cors:
         the list.
         """
         if origin is None:
-            return _ALWAYS
+            return self._always
         found = self._cache.get(origin)
         if found is None:
             if not self._origins.allows(origin.encode()):
-                return _ALWAYS
-            found = [*_ALWAYS, ("access-control-allow-origin", origin)]
+                return self._always
+            found = [*self._always, ("access-control-allow-origin", origin)]
             if len(self._cache) < _CACHE_MAX and len(origin) <= _ORIGIN_LENGTH_MAX:
                 self._cache[origin] = found
         return found
