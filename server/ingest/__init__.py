@@ -3,15 +3,18 @@
 Pure: no HTTP, no storage, no clock.
 """
 
-from server.ingest.decode import body_write_key, decode_batch, decode_event
+from server.ingest.bodies import body_api_key, body_write_key
+from server.ingest.classic_bodies import decode_classic, decode_lines
+from server.ingest.decode import decode_batch, decode_event
 from server.ingest.head import UnknownHeadError
 from server.ingest.inflate import inflate
 from server.ingest.message_id import message_hash, stream_seed
-from server.ingest.restore import Event, restore, restorer
+from server.ingest.restore import restore, restorer
 from server.ingest.values import (
     EVENT_TYPES,
     PATH_TYPES,
     Decoded,
+    Event,
     Item,
     ItemError,
     KeyKind,
@@ -32,9 +35,12 @@ __all__ = [
     "Refusal",
     "RequestFacts",
     "UnknownHeadError",
+    "body_api_key",
     "body_write_key",
     "decode_batch",
+    "decode_classic",
     "decode_event",
+    "decode_lines",
     "inflate",
     "message_hash",
     "restore",

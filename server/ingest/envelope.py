@@ -5,6 +5,7 @@ fit them (a numeric id, a null messageId, properties that are a list) is looked 
 which puts it right or names the fault.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,14 +95,7 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
     """
     if type(event) is not dict:
         return _invalid("an event must be a JSON object")
-    for name in _IDS:
-        value = event.get(name)
-        if type(value) is int or type(value) is float:
-            event[name] = str(value)
-            repairs.count += 1
-        elif type(value) is str and "\0" in value:
-            event[name] = value.replace("\0", "")
-            repairs.count += 1
+    mend_ids(event, _IDS, repairs)
     if event.get("messageId", UNSET) in ("", None):
         del event["messageId"]
         repairs.count += 1
@@ -112,3 +106,23 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
         if type(event.get(name, "")) not in (str, type(None)):
             return _invalid(f"{name} must be a string")
     return None
+
+
+def mend_ids(holder: dict[str, Any], names: Iterable[str], repairs: Repairs) -> None:
+    """Makes text of the ids in `holder` that can be text, in place."""
+    for name in names:
+        value = holder.get(name)
+        text = text_of(value)
+        if text is not None and text is not value:
+            holder[name] = text
+            repairs.count += 1
+
+
+def text_of(value: Any) -> str | None:
+    """An id as text: a number's digits, a text without NULs (Postgres has none, so two ids must not differ by
+    one). None for anything else.
+    """
+    kind = type(value)
+    if kind is str:
+        return value.replace("\0", "") if "\0" in value else value  # type: ignore[no-any-return]
+    return str(value) if kind is int or kind is float else None

@@ -1,19 +1,23 @@
 """The head of a request as the WAL keeps it: what stamping needs to know, once for all its events.
 
-Encoded as a MessagePack array whose first element is the version; a field is only ever added at the end.
+Encoded as a MessagePack array whose first element is the version; a field is only ever added at the end,
+with the default that heads written before it meant.
 """
 
 from typing import Final
 
 import msgspec
 
-from server.ingest.values import KeyKind, RequestFacts
+from server.ingest.values import Dialect, KeyKind, RequestFacts
 
 VERSION: Final = 1
 
 
 class Head(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`context` and `integrations` are the batch's own, as JSON text; `sent_at` is as it was written."""
+    """`context` and `integrations` are the batch's own, as JSON text; `sent_at` is as it was written.
+    `dialect` says how the items are worded; `template` is what a classic request says for all its events, as
+    JSON text.
+    """
 
     version: int
     received_ms: int
@@ -25,6 +29,8 @@ class Head(msgspec.Struct, frozen=True, gc=False, array_like=True):
     context: bytes | None = None
     integrations: bytes | None = None
     sent_at: str | float | None = None
+    dialect: Dialect = "segment"
+    template: bytes | None = None
 
 
 class UnknownHeadError(ValueError):
@@ -54,6 +60,26 @@ def encode_head(
             context,
             integrations,
             sent_at,
+        )
+    )
+
+
+def encode_classic_head(facts: RequestFacts, template: bytes | None = None) -> bytes:
+    """`encode_head` of a request in the classic dialect. No path names a type there."""
+    return _encode(
+        Head(
+            VERSION,
+            facts.received_ms,
+            facts.kind,
+            None,
+            facts.ip,
+            facts.user_agent,
+            facts.locale,
+            None,
+            None,
+            None,
+            "classic",
+            template,
         )
     )
 

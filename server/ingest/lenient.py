@@ -15,6 +15,8 @@ import msgspec
 # What is nested deeper becomes its own JSON text, so that a recursion behind ingest has a bound.
 DEPTH_MAX = 200
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
@@ -75,7 +77,7 @@ def _text(body: bytes, repairs: Repairs) -> str:
     except UnicodeDecodeError:
         repairs.count += 1
         return str(body, "utf-8-sig", "replace")
-    repairs.count += body.startswith(b"\xef\xbb\xbf")
+    repairs.count += body.startswith(BYTE_ORDER_MARK)
     return text
 
 

@@ -5,6 +5,7 @@ import os
 import xxhash
 
 _hash = xxhash.xxh3_64_intdigest
+_TAIL_BITS = 48
 
 
 def stream_seed(stream_id: str) -> int:
@@ -17,11 +18,26 @@ def message_hash(seed: int, message_id: str) -> int:
     return _hash(message_id.encode(), seed)
 
 
-def new_message_id(received_ms: int) -> str:
-    """A UUIDv7 (RFC 9562): 48 bits of `received_ms`, then random bits."""
-    random = int.from_bytes(os.urandom(10), "big")
-    bits = (received_ms & 0xFFFF_FFFF_FFFF) << 80 | random
-    bits = bits & ~(0xF << 76) | 0x7 << 76  # version 7
-    bits = bits & ~(0x3 << 62) | 0x2 << 62  # variant 10
-    text = f"{bits:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+class MessageIds:
+    """Makes the ids of one request's events: UUIDv7 (RFC 9562) of `received_ms`.
+
+    The first has 73 random bits, each later one is one more than that before (the RFC's monotonic random):
+    they sort as the events came, and cost a quarter of drawing each.
+    """
+
+    __slots__ = ("_start", "_tail")
+
+    def __init__(self, received_ms: int) -> None:
+        random = int.from_bytes(os.urandom(10), "big")
+        bits = (received_ms & 0xFFFF_FFFF_FFFF) << 80 | random
+        bits = bits & ~(0xF << 76) | 0x7 << 76  # version 7
+        bits = bits & ~(0x3 << 62) | 0x2 << 62  # variant 10
+        text = f"{bits >> _TAIL_BITS:020x}"
+        self._start = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:]}-"
+        # The highest bit stays free, so that counting does not overflow.
+        self._tail = bits & (1 << _TAIL_BITS - 1) - 1
+
+    def make(self) -> str:
+        """The next id; good for 2^47 of them."""
+        self._tail += 1
+        return f"{self._start}{self._tail:012x}"

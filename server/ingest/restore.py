@@ -6,23 +6,22 @@ ask. It stands on the hot path of delivery. Any thread.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+from server.ingest.classic import to_event
 from server.ingest.head import Head, decode_head
 from server.ingest.lenient import load
 from server.ingest.moments import format_moment, format_ms, is_canonical, moment_of_ms, parse_moment
-
-Event = dict[str, Any]
+from server.ingest.values import TABLE_KEY, Event
 
 # A smaller difference between the clocks is network and queueing, not skew.
-_SKEW_MIN = timedelta(minutes=5)
-# Only a server key may choose tables and column types.
-_TABLE_KEY = "JITSU_TABLE_NAME"
-_SQL_TYPE_PREFIX = "__sql_type"
+_SKEW_MIN: Final = timedelta(minutes=5)
+# Only a server key may choose column types.
+_SQL_TYPE_PREFIX: Final = "__sql_type"
 
 
 def restore(head: bytes, item: bytes) -> Event:
-    """The stamped event of `item`, a raw event that `decode_event` or `decode_batch` accepted with `head`.
+    """The stamped event of `item`, a raw event that a decoder of this package accepted with `head`.
 
     Raises `UnknownHeadError` for a head of another version, nothing else.
     """
@@ -31,7 +30,9 @@ def restore(head: bytes, item: bytes) -> Event:
 
 def restorer(head: bytes) -> Callable[[bytes], Event]:
     """`restore` for many items of one head. Events share no mutable value."""
-    return _Restorer(decode_head(head)).restore
+    decoded = decode_head(head)
+    kind = _ClassicRestorer if decoded.dialect == "classic" else _Restorer
+    return kind(decoded).restore
 
 
 class _Restorer:
@@ -55,24 +56,28 @@ class _Restorer:
             self._overlay["locale"] = head.locale
         if head.ip is not None:
             self._overlay["ip"] = head.ip
-        if self._shares:
-            self._shared_hints = _may_hint_types((head.context or b"") + (head.integrations or b""))
+        shared = (head.context or b"") + (head.integrations or b"") + (head.template or b"")
+        self._shared_hints = _may_hint_types(shared)
 
     def restore(self, item: bytes) -> Event:
         event: Event = load(item)
-        head = self._head
         if self._shares:
             self._merge_shared(event)
         if self._path_type is not None:
             event["type"] = self._path_type
-        event["receivedAt"] = self._received_text
         event.pop("writeKey", None)  # a credential, not data
+        self._stamp(event, item)
+        return event
+
+    def _stamp(self, event: Event, item: bytes) -> None:
+        """What only the server knows."""
+        head = self._head
+        event["receivedAt"] = self._received_text
         if head.ip is not None:
             event["requestIp"] = head.ip
         if self._browser:
             self._restrict_browser(event, item)
         self._stamp_time(event)
-        return event
 
     def _merge_shared(self, event: Event) -> None:
         """What the batch says for all its events, decoded afresh for each; the event's own keys win."""
@@ -98,7 +103,7 @@ class _Restorer:
             event.pop("requestIp", None)
             if context:
                 context.pop("ip", None)
-        event.pop(_TABLE_KEY, None)
+        event.pop(TABLE_KEY, None)
         if self._shared_hints or _may_hint_types(item):
             _remove_type_hints(event)
 
@@ -133,6 +138,21 @@ class _Restorer:
             return None
         skew = moment_of_ms(self._head.received_ms) - sent
         return skew if abs(skew) >= _SKEW_MIN else None
+
+
+class _ClassicRestorer(_Restorer):
+    """For heads of the classic dialect."""
+
+    __slots__ = ()
+
+    def restore(self, item: bytes) -> Event:
+        original: Event = load(item)
+        template = self._head.template
+        if template is not None:
+            original = load(template) | original
+        event = to_event(original)
+        self._stamp(event, item)
+        return event
 
 
 def _shifted(moment: datetime, skew: timedelta, received: datetime) -> datetime:

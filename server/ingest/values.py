@@ -5,14 +5,20 @@ dataclass costs 0.5 µs more to build); `gc=False` because they cannot be part o
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 # A slice of the request body (msgspec.Raw: buffer protocol and len()), or bytes where something was repaired.
 Item = bytes | msgspec.Raw
+# A stamped event, or one on its way there.
+Event = dict[str, Any]
 KeyKind = Literal["browser", "server"]
+# How events are worded: as the Segment, RudderStack and Jitsu SDKs do, or as Jitsu Classic does.
+Dialect = Literal["segment", "classic"]
 
+# Only a server key may choose tables.
+TABLE_KEY: Final = "JITSU_TABLE_NAME"
 EVENT_TYPES: Final = frozenset({"track", "page", "identify", "group", "alias", "screen"})
 
 # Path segment → event type; None: the type is in the payload.
