@@ -1,4 +1,4 @@
-"""Who may send what: write keys, credentials, origins, the limiter, the client's address. No HTTP framework,
+"""Who may send what: write keys, credentials, origins, the limiter, the client's address and ours. No HTTP framework,
 no clock.
 """
 
@@ -8,6 +8,7 @@ from server.access.address import (
     apply_policy,
     client_address,
     locale_of,
+    server_url,
     strictest,
 )
 from server.access.credentials import UNREADABLE, find_classic_key, find_key
@@ -32,5 +33,6 @@ __all__ = [
     "find_classic_key",
     "find_key",
     "locale_of",
+    "server_url",
     "strictest",
 ]

@@ -1,8 +1,10 @@
-"""Who sent a request: the client's address through trusted proxies, the IP policy, the locale.
+"""Who sent a request, and to whom: the client's address and the server's own through trusted proxies, the IP
+policy, the locale.
 
-Only what one's own proxies appended to X-Forwarded-For can be believed, so it is walked from the right. Pure.
+Only what one's own proxies said can be believed, so X-Forwarded-For is walked from the right. Pure.
 """
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Literal
@@ -13,6 +15,7 @@ IpPolicy = Literal["keep", "stripLastOctet", "remove"]
 _STRICTNESS: Final[tuple[IpPolicy, ...]] = ("keep", "stripLastOctet", "remove")
 _KEPT_BITS_V4: Final = 24
 _KEPT_BITS_V6: Final = 48
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 # Addresses whose trust is remembered; a proxied request asks for one or two.
 _CACHE_MAX: Final = 4096
 
@@ -58,6 +61,24 @@ def client_address(peer: str | None, forwarded_for: Iterable[bytes], trusted: Tr
         if client not in trusted:
             break
     return client
+
+
+def server_url(
+    scheme: str,
+    host: str,
+    forwarded_proto: str | None,
+    forwarded_host: str | None,
+) -> str | None:
+    """The address of this server as the client wrote it, `https://events.example.com`, for documents that name
+    it. None if it cannot be told.
+
+    `scheme` and `host` are the connection's; what was forwarded (the last entry counts, which the proxy before
+    us wrote) is to be passed only if that proxy is trusted.
+    """
+    proto = (forwarded_proto or "").rpartition(",")[2].strip().lower()
+    scheme = proto if proto in ("http", "https") else scheme
+    host = (forwarded_host or "").rpartition(",")[2].strip() or host
+    return f"{scheme}://{host}" if _HOST.fullmatch(host) else None
 
 
 def strictest(stream_policy: IpPolicy, header: bytes | None) -> IpPolicy:

@@ -10,6 +10,7 @@ from server.access import (
     apply_policy,
     client_address,
     locale_of,
+    server_url,
     strictest,
 )
 
@@ -101,3 +102,24 @@ def test_a_request_can_only_ask_for_more_privacy(
 )
 def test_the_locale(header: bytes | None, locale: str | None) -> None:
     assert locale_of(header) == locale
+
+
+@pytest.mark.parametrize(
+    ("host", "proto", "forwarded_host", "url"),
+    [
+        ("127.0.0.1:3049", None, None, "http://127.0.0.1:3049"),
+        ("a.com", "https", None, "https://a.com"),
+        ("a.com", "HTTPS ", "b.com:8443", "https://b.com:8443"),
+        ("a.com", "http, https", "evil.com, b.com", "https://b.com"),
+        ("a.com", "gopher", "", "http://a.com"),
+        ("[::1]:80", "", None, "http://[::1]:80"),
+        ("", None, None, None),
+        ("a.com/path", None, None, None),
+        ('a"b', None, None, None),
+        ("a.com", None, "b c", None),
+    ],
+)
+def test_the_servers_own_address(
+    host: str, proto: str | None, forwarded_host: str | None, url: str | None
+) -> None:
+    assert server_url("http", host, proto, forwarded_host) == url
