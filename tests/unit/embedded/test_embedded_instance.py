@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from server.embedded import EmbeddedError, EmbeddedPostgres, PostgresAddress
+from server.embedded import EmbeddedError, EmbeddedPostgres, PostgresAddress, launcher
 from server.embedded import postmaster as postmaster_facts
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user of the server")
@@ -239,6 +239,12 @@ def test_row_values_do_not_reach_the_log(maker: Maker, data: Path) -> None:
 def test_it_has_a_session_of_its_own(maker: Maker, data: Path) -> None:
     maker().start()
     assert os.getsid(postmaster(data)) != os.getsid(0)
+
+
+def test_it_gives_way_to_the_process_that_takes_events(maker: Maker, data: Path) -> None:
+    maker().start()
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, postmaster(data)) == min(19, ours + launcher.NICENESS)
 
 
 @AS_ROOT
