@@ -9,8 +9,11 @@ import orjson
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from server.delivery.layouts import SegmentSingleTable
+from server.delivery.layouts import layout_of
+from server.delivery.links import LinkConfig
 from server.warehouse import AnyRow
+
+LINK: Final = LinkConfig("link", "site", "pg", 1, "stream")
 
 EVENTS: Final = 1_000
 
@@ -52,7 +55,7 @@ WITH_ARRAY: Final[dict[str, Any]] = TRACK | {"properties": {"orderId": 1, "produ
 @pytest.mark.parametrize("event", [TRACK, IDENTIFY, WITH_ARRAY], ids=["track", "identify", "array"])
 def test_lay_out(benchmark: BenchmarkFixture, event: dict[str, Any]) -> None:
     """The time is of 1,000 events: milliseconds shown = µs per event."""
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
 
     def run() -> list[AnyRow]:
         rows: list[AnyRow] = []

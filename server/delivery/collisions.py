@@ -3,36 +3,23 @@
 Rules: a field of the protocol wins over everything else; then what comes later in the order of the layout;
 then, in one part of an event (whose keys have no order), the path that sorts last. What loses is kept: it
 goes, with all that is below it, under its path into `_unmapped_data`, unless the column says the very same
-(clients repeat traits and names). Columns that the server answers for take nothing but their field. Pure;
-any thread.
+(clients repeat traits and names). Columns that the server answers for (stamps.py) take nothing but their
+field. Pure; any thread.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from server.warehouse import Value, aside_name
 
 from .columns import OBJECT, Collision, Place
 
-STAMPED: Final = frozenset(
-    {"_stream", "_unmapped_data", "context_ip", "message_id", "received_at", "request_ip", "type"}
-)
-"""Columns that make rows one, or that the collector vouches for: no other key of an event feeds them, also
-not where the field is absent.
-"""
-
-
 Rivals = Mapping[str, str]
 """Name of a value kept aside → the column that it would have had."""
 
 
-def _forbidden(place: Place) -> bool:
-    return place.column in STAMPED and not place.own
-
-
 def column_of(place: Place) -> str:
     """Names for the short way: the column. Raises Collision for a column that is not for this place."""
-    if _forbidden(place):
+    if place.barred:
         raise Collision
     return place.column
 
@@ -86,7 +73,7 @@ def _winners(claims: dict[str, Value]) -> dict[str, str]:
     best: dict[str, str] = {}
     for claim in claims:
         place = _place_of(claim)
-        if not _forbidden(place):
+        if not place.barred:
             other = best.get(place.column)
             if other is None or _rank(place) > _rank(_place_of(other)):
                 best[place.column] = claim

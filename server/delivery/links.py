@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from server.warehouse import TableOptions
+from server.warehouse import TableOptions, table_name
+
+from .stamps import LayoutName, stamps_of
+from .table_names import constant_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class LinkConfig:
     destination_id: str
     generation: int
     mode: Literal["stream", "batch"]
-    layout: Literal["segment-single-table"] = "segment-single-table"
+    layout: LayoutName = "segment-single-table"
+    keep_original_names: bool = False
     primary_key: tuple[str, ...] = ("message_id",)
     deduplicate: bool = True
     timestamp_column: str | None = "timestamp"
@@ -30,20 +34,46 @@ class LinkConfig:
     flush_interval_s: float = 1.0
     frequency_minutes: int = 5
     table_name: str = "events"
+    table_name_template: str | None = None
+    """Names the table of an event (table_names.py); `table_name` takes the events that it names none for."""
+    partition: Literal["none", "day"] = "none"
+    start_from: str = "oldest"
+    """Where a link that was never seen begins: `oldest` retained event, `now`, or a time (start.py)."""
     backlog_bytes_max: int = 0
     """Raw bytes this link may be behind before its stream gets 503; 0 = no bound but the store's own."""
 
 
 def table_options(link: LinkConfig) -> TableOptions:
-    """What the warehouse needs to know of the link."""
+    """What the warehouse needs to know of the link.
+
+    `message_id` and `timestamp` in its options stand for the columns that the layout has for these fields.
+    """
+    stamps = stamps_of(link.layout, link.keep_original_names)
+    time_column = link.timestamp_column
     return TableOptions(
         stream=link.stream_id,
-        primary_key=link.primary_key,
+        primary_key=tuple(stamps.message_id if name == "message_id" else name for name in link.primary_key),
         deduplicate=link.deduplicate,
-        timestamp_column=link.timestamp_column,
+        timestamp_column=stamps.timestamp if time_column == "timestamp" else time_column,
         schema_freeze=link.schema_freeze,
-        trusted_tables=frozenset({link.table_name}),
+        trusted_tables=_trusted_tables(link),
     )
+
+
+def several_tables(link: LinkConfig) -> bool:
+    """Whether the link is made for more tables than one; what single events name in addition apart."""
+    template = link.table_name_template
+    return link.layout == "segment" or (template is not None and constant_of(template) is None)
+
+
+def _trusted_tables(link: LinkConfig) -> frozenset[str]:
+    """Tables named in the configuration. Those of layout `segment` are not: a track event of any client may
+    be called as one of them.
+    """
+    constant = constant_of(link.table_name_template) if link.table_name_template else None
+    if constant is not None:
+        return frozenset({constant})
+    return frozenset() if link.layout == "segment" else frozenset({table_name(link.table_name)})
 
 
 class LinkState(Enum):
@@ -57,9 +87,20 @@ class LinkState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedTable:
+    """A table that is locked, and how many events of a link wait for it; `reason` in words."""
+
+    table: str
+    events: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link as seen from outside. Times are wall milliseconds; lags are those of what is not delivered
-    yet.
+    """One link as seen from outside. Times are wall milliseconds.
+
+    The lags are those of what is not delivered yet, parked events included; `lag_bytes` is what the log keeps
+    for the link. `rate_per_s`: events delivered lately. `paused_by`: operator or breaker.
     """
 
     link_id: str
@@ -76,6 +117,9 @@ class LinkStatus:
     delivered: int
     dead_letters: int
     dropped: int
+    rate_per_s: float
+    paused_by: Literal["operator", "breaker"] | None
+    parked: tuple[ParkedTable, ...]
 
 
 class Fate(Enum):
@@ -89,7 +133,9 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkOutcome:
-    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered."""
+    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered, or
+    why it waits.
+    """
 
     link_id: str
     fate: Fate

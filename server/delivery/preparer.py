@@ -16,7 +16,7 @@ from server.warehouse import AnyRow, Destination, Encoded
 from storage import Wal
 
 from .cadence import Cadence
-from .layouts import SegmentSingleTable
+from .layouts import layout_of
 from .ledger import Ledger
 from .links import LinkConfig, table_options
 from .outcome import Dropped, Refused
@@ -67,7 +67,7 @@ class Preparer:
         self._ledger = ledger
         self._pacer = pacer
         self._clock = clock
-        self._layout = SegmentSingleTable(link.table_name)
+        self._layout = layout_of(link)
         self.head = wal.head(link.stream_id)
         self.waiting_since_ms: int | None = clock.wall_ms()
         self._cadence = self._new_cadence()

@@ -8,8 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.delivery.layouts import SegmentSingleTable
+from server.delivery.layouts import layout_of
+from server.delivery.links import LinkConfig
 from server.warehouse import AnyRow, Value
+
+LINK = LinkConfig("link", "site", "pg", generation=1, mode="stream")
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -48,7 +51,7 @@ EVENTS = st.fixed_dictionaries(
     },
 ).flatmap(lambda event: OBJECTS.map(lambda extra: extra | event))
 
-LAYOUT = SegmentSingleTable("events")
+LAYOUT = layout_of(LINK)
 
 
 @given(EVENTS)
@@ -70,7 +73,7 @@ def test_a_used_layout_says_the_same_as_a_new_one(event: dict[str, Any]) -> None
     used: list[AnyRow] = []
     new: list[AnyRow] = []
     LAYOUT.lay_out(1, event, used)
-    SegmentSingleTable("events").lay_out(1, event, new)
+    layout_of(LINK).lay_out(1, event, new)
     assert told(used) == told(new)
 
 
@@ -90,10 +93,10 @@ LEAVES = SCALARS | st.lists(VALUES, max_size=2)
 def test_a_short_cut_says_the_same_as_the_layout(event: dict[str, Any], data: st.DataObject) -> None:
     """Learned from one event, taken for another with the same keys and other values."""
     other = retold(event, data) | {"type": event["type"]}
-    layout, rows, expected = SegmentSingleTable("events"), list[AnyRow](), list[AnyRow]()
+    layout, rows, expected = layout_of(LINK), list[AnyRow](), list[AnyRow]()
     layout.lay_out(1, event, rows)
     layout.lay_out(2, other, rows)
-    SegmentSingleTable("events").lay_out(2, other, expected)
+    layout_of(LINK).lay_out(2, other, expected)
     assert told(rows[1:]) == told(expected)
 
 
@@ -147,10 +150,10 @@ def test_short_and_long_agree_where_names_collide_in_any_order_of_keys(
     }
     other = retold(event, data) | {"type": kind}
     turned = dict(reversed(other.items())) | {"properties": dict(reversed(other["properties"].items()))}
-    layout, rows, expected = SegmentSingleTable("events"), list[AnyRow](), list[AnyRow]()
+    layout, rows, expected = layout_of(LINK), list[AnyRow](), list[AnyRow]()
     layout.lay_out(1, event, rows)
     layout.lay_out(2, turned, rows)
-    SegmentSingleTable("events").lay_out(2, other, expected)
+    layout_of(LINK).lay_out(2, other, expected)
     assert told(rows[1:]) == told(expected)
     said = set(map(json.dumps, expected[0].values.values()))
     assert said >= {json.dumps(value) for value in leaves(other)}

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from server.delivery.layouts import SegmentSingleTable
+from server.delivery.layouts import layout_of
+from server.delivery.links import LinkConfig
 from server.warehouse import AnyRow, ShapedRow, Value
+
+LINK = LinkConfig("link", "site", "pg", generation=1, mode="stream")
 
 TRACK = {"type": "track", "messageId": "m", "receivedAt": "now", "requestIp": "ip", "context": {"ip": "c"}}
 STAMPED = {"type": "track", "message_id": "m", "received_at": "now", "request_ip": "ip", "context_ip": "c"}
@@ -14,7 +17,7 @@ STAMPED = {"type": "track", "message_id": "m", "received_at": "now", "request_ip
 def rows_of(event: dict[str, Any]) -> list[AnyRow]:
     """Laid out at length, and by the shape learned from that."""
     rows: list[AnyRow] = []
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     layout.lay_out(1, event, rows)
     layout.lay_out(2, event, rows)
     return rows
@@ -128,20 +131,20 @@ def test_a_long_path_is_cut_and_stays_apart() -> None:
 
 
 def test_keys_of_any_length_do_not_grow_what_is_remembered() -> None:
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     rows: list[AnyRow] = []
     for n in range(20):
         long = f"{n}" + "k" * 100_000
         layout.lay_out(n, {"type": "track", "properties": {long: 1, "x": {long: {"a": 1}}, "X": 2}}, rows)
     for way in (layout._short, layout._long):
         assert way.names.chars < 10_000
-        assert max(map(len, way.track.properties)) < 300
+        assert max(map(len, way.plans.track.properties)) < 300
     assert not layout._short_cuts._known
 
 
 def test_the_characters_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.delivery.layouts.KEY_CHARS_TOTAL_MAX", 5_000)
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     for n in range(100):
         layout.lay_out(n, {"type": "track", "properties": {f"{n:03}{'k' * 200}": 1}}, [])
         assert layout._short.names.chars < 5_000 + 1_024

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from server.delivery import columns
-from server.delivery.layouts import SegmentSingleTable
+from server.delivery.layouts import layout_of
+from server.delivery.links import LinkConfig
 from server.warehouse import Row
+
+LINK = LinkConfig("link", "site", "pg", generation=1, mode="stream")
 
 ORDER_DONE = {
     "type": "track",
@@ -31,7 +34,7 @@ ORDER_DONE = {
 def lay_out(event: dict[str, Any]) -> Row:
     rows: list[Row] = []
     before = copy.deepcopy(event)
-    SegmentSingleTable("events").lay_out(1, event, rows)
+    layout_of(LINK).lay_out(1, event, rows)
     assert event == before
     assert len(rows) == 1
     return rows[0]
@@ -273,7 +276,7 @@ def test_deep_objects_end_as_json_text() -> None:
 
 def test_keys_that_never_repeat_do_not_grow_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.delivery.layouts.COLUMNS_MAX", 100)
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     for turn in range(50):
         rows: list[Row] = []
         layout.lay_out(turn, TRACK | {"properties": {f"k{turn}_{n}": {"a": n} for n in range(20)}}, rows)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from server.delivery.layouts import SegmentSingleTable
+from server.delivery.layouts import AnyLayout, layout_of
+from server.delivery.links import LinkConfig
 from server.delivery.shapes import LEARN_EVERY, SHAPES_MAX
 from server.warehouse import KEY_CHARS_MAX, AnyRow, ShapedRow
+
+LINK = LinkConfig("link", "site", "pg", generation=1, mode="stream")
 
 TRACK: dict[str, Any] = {
     "type": "track",
@@ -18,7 +21,7 @@ TRACK: dict[str, Any] = {
 }
 
 
-def laid_out(layout: SegmentSingleTable, event: dict[str, Any]) -> AnyRow:
+def laid_out(layout: AnyLayout, event: dict[str, Any]) -> AnyRow:
     rows: list[AnyRow] = []
     before = copy.deepcopy(event)
     layout.lay_out(1, event, rows)
@@ -28,10 +31,10 @@ def laid_out(layout: SegmentSingleTable, event: dict[str, Any]) -> AnyRow:
 
 def second(first: dict[str, Any], event: dict[str, Any]) -> AnyRow:
     """The row of `event` after `first` was learned from; the same as without that."""
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     laid_out(layout, first)
     row = laid_out(layout, event)
-    assert row.values == laid_out(SegmentSingleTable("events"), event).values
+    assert row.values == laid_out(layout_of(LINK), event).values
     return row
 
 
@@ -92,7 +95,7 @@ def test_a_key_too_long_to_remember_has_no_shape() -> None:
 
 
 def test_a_new_shape_is_learned_soon_and_the_old_one_stays() -> None:
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     other = TRACK | {"properties": {"a": 1}}
     laid_out(layout, TRACK)
     for _ in range(LEARN_EVERY + 1):
@@ -102,7 +105,7 @@ def test_a_new_shape_is_learned_soon_and_the_old_one_stays() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    layout = SegmentSingleTable("events")
+    layout = layout_of(LINK)
     for n in range((SHAPES_MAX + 2) * (LEARN_EVERY + 1)):
         laid_out(layout, TRACK | {"event": f"e{n}"})
     assert sum(map(len, layout._short_cuts._known.values())) <= SHAPES_MAX
