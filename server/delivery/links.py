@@ -60,12 +60,6 @@ def table_options(link: LinkConfig) -> TableOptions:
     )
 
 
-def several_tables(link: LinkConfig) -> bool:
-    """Whether the link is made for more tables than one; what single events name in addition apart."""
-    template = link.table_name_template
-    return link.layout == "segment" or (template is not None and constant_of(template) is None)
-
-
 def _trusted_tables(link: LinkConfig) -> frozenset[str]:
     """Tables named in the configuration. Those of layout `segment` are not: a track event of any client may
     be called as one of them.
@@ -87,20 +81,9 @@ class LinkState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ParkedTable:
-    """A table that is locked, and how many events of a link wait for it; `reason` in words."""
-
-    table: str
-    events: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link as seen from outside. Times are wall milliseconds.
-
-    The lags are those of what is not delivered yet, parked events included; `lag_bytes` is what the log keeps
-    for the link. `rate_per_s`: events delivered lately. `paused_by`: operator or breaker.
+    """One link as seen from outside. Times are wall milliseconds; lags are those of what is not delivered
+    yet.
     """
 
     link_id: str
@@ -117,9 +100,6 @@ class LinkStatus:
     delivered: int
     dead_letters: int
     dropped: int
-    rate_per_s: float
-    paused_by: Literal["operator", "breaker"] | None
-    parked: tuple[ParkedTable, ...]
 
 
 class Fate(Enum):
@@ -133,9 +113,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkOutcome:
-    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered, or
-    why it waits.
-    """
+    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered."""
 
     link_id: str
     fate: Fate
