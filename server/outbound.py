@@ -98,6 +98,9 @@ class Outbound:
             delivered=0,
             dead_letters=0,
             dropped=0,
+            rate_per_s=0.0,
+            paused_by=None,
+            parked=(),
         )
 
     def _deliver(self, address: PostgresAddress | None) -> None:

@@ -5,9 +5,9 @@ Flushers read their stream in order (reader), lay events out as rows (layouts), 
 """
 
 from .dead_letters import DeadLetter, DeadLetters, Payload
-from .flusher import Patience
-from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus
+from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
 from .supervisor import Delivery
+from .waits import Patience
 
 __all__ = [
     "DeadLetter",
@@ -18,6 +18,7 @@ __all__ = [
     "LinkOutcome",
     "LinkState",
     "LinkStatus",
+    "ParkedTable",
     "Patience",
     "Payload",
 ]

@@ -31,7 +31,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     `generation` is the link's own; `key_generation` that of its progress row, which also grows when this
     store was found to be older than the destination. `begin` is where a new link starts reading: what is at
     or before it was never its own. `due_ms` is the wall time at which a mode-batch link flushes, None =
-    nothing waits.
+    nothing waits. `release` counts the batches of parked events that landed; `paused`: by an operator.
     """
 
     generation: int
@@ -44,6 +44,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     delivered: int = 0
     dead_letters: int = 0
     dropped: int = 0
+    release: int = 0
+    paused: bool = False
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

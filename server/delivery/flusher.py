@@ -4,17 +4,20 @@ The order of writes is what makes it exactly once: (1) the intent is durable in 
 transaction takes rows, progress and outcome; (3) the outcome and the new checkpoint are one catalog write
 (which holds the intent of the next batch, if that is ready); only then comes the next batch. Whatever dies in
 between, the start asks the progress row which of the three happened. One batch is in flight, the next is
-prepared meanwhile.
+prepared meanwhile. A batch is changed or given up only while it is certain that no attempt of it landed;
+else the progress row is asked first.
 
 Failures: what names rows (RowsRefused) goes into the outcome of the retried batch, unless the breaker takes
-it for a fault of the destination; Foreign stops the link; everything else is tried again for ever, in order,
-with a status in words. Thread: the event loop.
+it for a fault of the destination; a table that is locked (TableLocked) parks its events in a lane (lanes.py),
+which batches of their own deliver later under the same progress row, if the link has other tables; Foreign
+stops the link; everything else is tried again for ever, in order, with a status in words. A link that cannot
+flush lets go of its batch after a few attempts: many links waiting for one destination hold no rows. Thread:
+the event loop.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final, TypeVar
@@ -24,49 +27,52 @@ from server.warehouse import (
     AnyRow,
     Batch,
     Destination,
-    Flushed,
     Foreign,
     InDoubt,
     LinkKey,
     LocalProgress,
     OutOfStep,
     RowsRefused,
+    TableLocked,
     TakeoverCase,
+    Unavailable,
     WarehouseError,
+    table_name,
 )
 from storage import StorageError, StoreClosed, StorePoisoned
 
 from . import outcome as outcomes
-from .backoff import Backoff
 from .breaker import ALIKE_MAX, Breaker
 from .checkpoint import Intent
+from .lane_watch import LaneWatch
+from .lanes import LANES_MAX, PARKED_MAX, pack
 from .ledger import Ledger
-from .links import LinkConfig, LinkState, table_options
-from .outcome import Outcome, Refused
+from .links import LinkConfig, LinkState, several_tables, table_options
+from .outcome import Outcome, Parked, Refused
 from .preparer import Prepared, Preparer
+from .rate import Rate
+from .waits import Patience, PausedError, StoppedError, Waits
 
 _LET_GO: Final = 500
+_ATTEMPTS_HELD: Final = 3
+"""Failed attempts running after which a batch is let go of, to be made again when the destination answers."""
+_LANE_LOCK_TIMEOUT_S: Final = 1.0
+"""A batch of parked events waits no longer for a lock: its table looked free, and the link waits with it."""
 _Result = TypeVar("_Result")
+_Ahead = asyncio.Task[Prepared | None]
 _log: Final = logging.getLogger("penstock.delivery")
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a link waits after a failed attempt: ceilings of the back-off, in seconds. `pause_*` are the
-    breaker's.
-    """
-
-    retry_first_s: float = 0.5
-    retry_cap_s: float = 60.0
-    pause_first_s: float = 120.0
-    pause_cap_s: float = 900.0
+class _StartAgainError(Exception):
+    """Let go of every batch, wait, and ask the progress row where to go on."""
 
 
-DEFAULT_PATIENCE: Final = Patience()
+class _LaneLockedError(Exception):
+    """The table of a lane is locked still; nothing of its batch landed."""
 
-
-class _StoppedError(Exception):
-    """The link was told to stop while it could not go on."""
+    def __init__(self, locked: TableLocked) -> None:
+        super().__init__(locked.reason)
+        self.locked = locked
 
 
 class Flusher:
@@ -86,54 +92,94 @@ class Flusher:
         self.link = link
         self.ledger = ledger
         self.preparer = preparer
-        self.state = LinkState.WAITING
+        self.waits = Waits(clock, patience, random, paused=ledger.checkpoint.paused)
+        self.watch = LaneWatch(clock, patience, random)
+        self.rate = Rate()
+        self.last_error: str | None = None
+        self.oldest_ms: int | None = None
+        self.parked_since_ms: int | None = None
         self._alarm: str | None = None
         self._warning: str | None = None
-        self.last_error: str | None = None
-        self.next_attempt_ms: int | None = None
-        self.oldest_ms: int | None = None
         self._key = LinkKey(store_id, link.id, ledger.checkpoint.key_generation)
         self._destination = destination
         self._clock = clock
-        self._retry = Backoff(patience.retry_first_s, patience.retry_cap_s, random)
-        self._pause = Backoff(patience.pause_first_s, patience.pause_cap_s, random)
         self._breaker = Breaker()
-        self._stopping = asyncio.Event()
         self._options = table_options(link)
+        self._tables: set[str] = set()
+        self._several_tables = several_tables(link)
+        self._in_doubt = False
 
     @property
     def alarm(self) -> str | None:
-        """What an operator should look at: why the link is paused or stopped, or what was odd when it
-        started.
+        """What an operator should look at: why the link is paused or stopped, what is parked, or what was odd
+        when it started.
         """
-        return self._alarm or self._warning
+        if self._alarm is None and self.waits.paused:
+            return "paused by an operator"
+        lanes = self.ledger.lanes
+        parked = "; ".join(f"parked: {self.watch.words(table)}" for table in lanes.tables)
+        return self._alarm or parked or self._warning
 
     def stop(self) -> None:
         """Ends `run` soon: after what can be flushed at once, or at the next failure."""
-        self._stopping.set()
+        self.waits.stop()
         self.preparer.stop()
+
+    def pause(self) -> None:
+        """The batch in flight is the last one, until `resume`."""
+        self.waits.pause()
+
+    def resume(self) -> None:
+        """Goes on at once, also if the link waited for a next attempt or was paused by the breaker."""
+        self.watch.hurry()
+        self.waits.resume()
 
     async def run(self) -> None:
         """Delivers until stopped. Never raises but CancelledError; a link that cannot go on says why in
         `alarm`.
         """
         try:
-            while True:
-                try:
-                    await self._until_done(self._take_over)
-                    await self._deliver_all()
-                    return
-                except OutOfStep as error:
-                    await self._back_off(error)
-        except _StoppedError:
+            await self._look()
+            while not await self._goes_on():
+                pass
+        except StoppedError:
             pass
         except Foreign as error:
             self._sound(f"stopped: {error.reason}")
         except (StoreClosed, StorePoisoned) as error:
             self._sound(f"stopped: the store cannot be written: {error}")
         finally:
-            self.state = LinkState.STOPPED
-            self.next_attempt_ms = None
+            self.waits.state = LinkState.STOPPED
+            self.waits.next_attempt_ms = None
+
+    async def _goes_on(self) -> bool:
+        """From a take-over to the next reason for one; True when the link is stopping and has nothing left to
+        flush.
+        """
+        try:
+            try:
+                await self.waits.until_resumed()
+                await self._until_done(self._take_over)
+                await self._deliver_all()
+                return True
+            except (OutOfStep, _StartAgainError) as error:
+                await self._back_off(error)
+        except PausedError:
+            self._alarm = None
+        self.oldest_ms = None
+        return False
+
+    async def _look(self) -> None:
+        """Since when the oldest events wait: the WAL knows."""
+        try:
+            await self.preparer.look(self.ledger.checkpoint.last)
+            await self._look_at_lanes()
+        except StorageError as error:
+            _log.warning("link %s: %s", self.link.id, error)
+
+    async def _look_at_lanes(self) -> None:
+        first = self.ledger.lanes.first
+        self.parked_since_ms = None if first is None else await self.preparer.committed_ms(first)
 
     async def _take_over(self) -> None:
         """Makes this process the owner of the link and learns from the progress row where to go on."""
@@ -142,77 +188,186 @@ class Flusher:
         local = LocalProgress(known.epoch, known.last, InDoubt(doubt.batch_id, doubt.last) if doubt else None)
         self._key = LinkKey(self._key.store_id, self.link.id, known.key_generation)
         taken = await self._destination.take_over(self._key, local)
-        if taken.warning:
-            _log.warning("link %s: %s", self.link.id, taken.warning)
-            self._warning = taken.warning
+        warning = taken.warning
+        release = known.release
         if taken.case is TakeoverCase.LANDED and doubt is not None:
-            await self.ledger.settle(doubt.last, outcomes.decode(taken.outcome), self.preparer.due_ms)
-        await self.ledger.resume(taken.epoch, taken.key.generation, taken.resume_after)
+            outcome = outcomes.decode(taken.outcome)
+            await self.ledger.settle(doubt.last, outcome, self.preparer.due_ms)
+            release = outcome.release
+        elif taken.case in (TakeoverCase.EQUAL, TakeoverCase.BEHIND) and taken.outcome:
+            release = outcomes.decode(taken.outcome).release
+        if await self.ledger.resume(taken.epoch, taken.key.generation, taken.resume_after, release):
+            warning = warning or (
+                "the destination was restored from an older copy: what it lost of parked events comes again"
+            )
+        if warning:
+            _log.warning("link %s: %s", self.link.id, warning)
+            self._warning = warning
         self._key = taken.key
+        self._in_doubt = False
+        await self._look_at_lanes()
 
     async def _deliver_all(self) -> None:
         """Batch after batch; returns when the link is stopping and has nothing left to flush."""
-        batch = await self._until_done(partial(self.preparer.next, self.ledger.checkpoint.last))
-        while batch is not None:
-            ahead = asyncio.create_task(self.preparer.next(batch.last))
-            try:
-                await self._deliver(batch, ahead)
-                self.state = LinkState.WAITING
-                last, rows, batch = batch.last, batch.rows, None
-                await _let_go(rows)
+        ahead = self._prepare(self.ledger.checkpoint.last)
+        try:
+            while True:
+                await self._until_prepared(ahead)
                 try:
-                    batch = await ahead
+                    batch = ahead.result()
                 except Exception as error:
                     await self._back_off(error)
-                    batch = await self._until_done(partial(self.preparer.next, last))
-            finally:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
+                    ahead = self._prepare(self.ledger.checkpoint.last)
+                    continue
+                if batch is None:
+                    return
+                ahead = self._prepare(batch.last)
+                await self._deliver(batch, ahead)
+                rows, batch = batch.rows, None
+                await _let_go(rows)
+        finally:
+            ahead.cancel()
+            for unused in await asyncio.gather(ahead, return_exceptions=True):
+                if isinstance(unused, Prepared):
+                    unused.give_back()
 
-    async def _deliver(self, batch: Prepared, ahead: asyncio.Task[Prepared | None]) -> None:
+    def _prepare(self, after: int) -> _Ahead:
+        return asyncio.create_task(self.preparer.next(after))
+
+    async def _until_prepared(self, ahead: _Ahead) -> None:
+        """Waits for the next batch; meanwhile, and between batches, tries lanes whose tables may be free."""
+        lanes = self.ledger.lanes
+        while True:
+            if (due := self.watch.due(lanes.tables)) is not None:
+                await self._try_lane(due, ahead)
+            if ahead.done() and lanes.events < PARKED_MAX:
+                return
+            wait_s = self.watch.wait_s(lanes.tables)
+            if ahead.done():
+                self.last_error = f"{lanes.events} events are parked: no more until a table is free"
+                await self.waits.before_retry(LinkState.BACKING_OFF, wait_s or 0.0)
+            elif wait_s != 0.0:
+                await self.waits.for_task(ahead, wait_s)
+
+    async def _try_lane(self, table: str, ahead: _Ahead) -> None:
+        """Delivers some of what waits for that table, if it is free."""
+        known = self.watch.known(table)
+        if known is not None:
+            locked = await self._until_done(partial(self._destination.still_locked, known))
+            if locked is not None:
+                self.watch.locked(locked)
+                return
+        batch = await self._until_done(partial(self.preparer.parked, table))
+        try:
+            await self._deliver(batch, ahead)
+        except _LaneLockedError as error:
+            self.watch.locked(error.locked)
+        else:
+            if table not in self.ledger.lanes.tables:
+                self.watch.free(table)
+                _log.info("link %s: table %s is free, nothing waits for it any more", self.link.id, table)
+
+    async def _deliver(self, batch: Prepared, ahead: _Ahead) -> None:
         """Flushes one batch to its end: landed, and its outcome applied. `ahead` makes the next one."""
-        self.state = LinkState.FLUSHING
-        self.oldest_ms = batch.committed_ms
-        await self._until_done(partial(self.ledger.begin, _intent(batch)))
+        try:
+            self.waits.state = LinkState.FLUSHING
+            if batch.lane is None:
+                self.oldest_ms = batch.committed_ms
+            await self._until_done(partial(self.ledger.begin, _intent(batch)))
+            outcome, refused = await self._land(batch)
+            await self._until_done(partial(self._settle, batch, outcome, ahead))
+        finally:
+            batch.give_back()
+            self.waits.state = LinkState.WAITING
+        self._breaker.settled(batch.offsets, refused)
+        self.rate.add(self._clock.monotonic_s(), outcome.delivered)
+        self.waits.breaker.reset()
+        self.waits.retry.reset()
+        self._alarm = self.last_error = None
+        if batch.lane is None:
+            self.oldest_ms = None
+        if outcome.parked or batch.lane is not None:
+            await self._until_done(self._look_at_lanes)
+
+    async def _land(self, batch: Prepared) -> tuple[Outcome, dict[int, Refused]]:
+        """Tries until the batch landed; what became of its events, and which were refused."""
         refused = dict(batch.refused)
+        tables = {table_name(row.table) for row in batch.rows}
+        self._tables |= tables
+        locked = set(self.ledger.lanes.tables) - {batch.lane}
         while True:
             if tripped := self._breaker.tripped_by(batch.offsets, refused):
                 await self._trip(tripped)
                 refused = dict(batch.refused)
                 continue
-            outcome = Outcome(
-                len(batch.offsets) - len(refused), tuple(refused.values()), tuple(batch.dropped)
-            )
+            parked = _parked(batch, locked, refused)
+            outcome = self._outcome(batch, refused, parked)
             try:
-                await self._until_done(partial(self._flush, batch, refused, outcome))
-                break
+                await self._until_done(partial(self._flush, batch, {*refused, *parked}, outcome))
+                return outcome, refused
             except RowsRefused as error:
+                self._require_certainty(error)
                 refused |= {r.offset: Refused(r.offset, r.reason, r.sqlstate) for r in error.refusals}
-        await self._until_done(partial(self._settle, batch, outcome, ahead))
-        self._breaker.settled(batch.offsets, refused)
-        self._pause.reset()
-        self._retry.reset()
-        self._alarm = self.last_error = self.oldest_ms = None
+            except TableLocked as error:
+                self._require_certainty(error)
+                if error.table == batch.lane:
+                    raise _LaneLockedError(error) from error
+                if error.table in tables - locked and self._may_park(error.table):
+                    locked.add(error.table)
+                    self.watch.locked(error)
+                    _log.warning("link %s: parked: %s", self.link.id, error.reason)
+                else:
+                    await self._fail(error)
 
-    async def _flush(self, batch: Prepared, refused: dict[int, Refused], outcome: Outcome) -> Flushed:
-        rows, encoded = batch.rows, batch.encoded
-        if any(row.offset in refused for row in rows):
-            rows, encoded = [row for row in rows if row.offset not in refused], None
-        return await self._destination.flush(
-            self._key,
-            Batch(
-                self.ledger.checkpoint.epoch,
-                batch.batch_id,
-                batch.after,
-                batch.last,
-                rows,
-                outcomes.encode(outcome),
-                self._options,
-                encoded,
-            ),
+    def _require_certainty(self, error: WarehouseError) -> None:
+        """An earlier attempt of this very batch may have landed as it was then: it must not change now."""
+        if self._in_doubt:
+            raise _StartAgainError(_in_words(error)) from error
+
+    def _may_park(self, table: str) -> bool:
+        """Whether others can go on while the events of that table wait."""
+        lanes = self.ledger.lanes.tables
+        others = self._several_tables or not self._tables <= {table}
+        return others and (table in lanes or len(lanes) < LANES_MAX)
+
+    def _outcome(self, batch: Prepared, refused: dict[int, Refused], parked: dict[int, str]) -> Outcome:
+        by_table: dict[str, list[int]] = {}
+        for offset, table in sorted(parked.items()):
+            by_table.setdefault(table, []).append(offset)
+        return Outcome(
+            len(batch.offsets) - len(refused) - len(parked),
+            tuple(refused.values()),
+            tuple(batch.dropped),
+            tuple(Parked(table, pack(offsets)) for table, offsets in by_table.items()),
+            tuple(batch.taken),
+            self.ledger.checkpoint.release + bool(batch.taken),
         )
 
-    async def _settle(self, batch: Prepared, outcome: Outcome, ahead: asyncio.Task[Prepared | None]) -> None:
+    async def _flush(self, batch: Prepared, left_out: set[int], outcome: Outcome) -> None:
+        rows, encoded = batch.rows, batch.encoded
+        if left_out and any(row.offset in left_out for row in rows):
+            rows, encoded = [row for row in rows if row.offset not in left_out], None
+        try:
+            await self._destination.flush(
+                self._key,
+                Batch(
+                    self.ledger.checkpoint.epoch,
+                    batch.batch_id,
+                    batch.after,
+                    batch.last,
+                    rows,
+                    outcomes.encode(outcome),
+                    self._options,
+                    encoded,
+                    None if batch.lane is None else _LANE_LOCK_TIMEOUT_S,
+                ),
+            )
+        except Unavailable as error:
+            self._in_doubt = self._in_doubt or error.in_doubt
+            raise
+        self._in_doubt = False
+
+    async def _settle(self, batch: Prepared, outcome: Outcome, ahead: _Ahead) -> None:
         ready = ahead.done() and not ahead.cancelled() and ahead.exception() is None
         following = ahead.result() if ready else None
         intent = _intent(following) if following else None
@@ -223,42 +378,45 @@ class Flusher:
         while True:
             try:
                 result = await step()
-            except (RowsRefused, Foreign, OutOfStep, StoreClosed, StorePoisoned):
+            except (RowsRefused, Foreign, OutOfStep, TableLocked, StoreClosed, StorePoisoned):
                 raise
             except Exception as error:
                 if not isinstance(error, WarehouseError | StorageError):
                     _log.exception("link %s: unexpected error, will try again", self.link.id)
-                await self._back_off(error)
+                await self._fail(error)
             else:
-                self.next_attempt_ms = None
+                self.waits.next_attempt_ms = None
                 self.last_error = self._alarm
                 return result
+
+    async def _fail(self, error: Exception) -> None:
+        """Waits before the next attempt. After a few with a batch in hand: raises _StartAgainError."""
+        if self.waits.state is LinkState.FLUSHING and self.waits.retry.attempts >= _ATTEMPTS_HELD:
+            raise _StartAgainError(_in_words(error)) from error
+        await self._back_off(error)
 
     async def _back_off(self, error: Exception) -> None:
         self.last_error = _in_words(error)
         _log.warning("link %s: %s", self.link.id, self.last_error)
-        await self._wait(LinkState.BACKING_OFF, self._retry.next_s())
+        await self.waits.before_retry(LinkState.BACKING_OFF, self.waits.retry.next_s())
 
     async def _trip(self, example: Refused) -> None:
         self._sound(
             f"paused: {ALIKE_MAX} events running are refused alike, the last one for: {example.reason}"
         )
-        await self._wait(LinkState.PAUSED, self._pause.next_s())
+        await self.waits.before_retry(LinkState.PAUSED, self.waits.breaker.next_s())
 
     def _sound(self, words: str) -> None:
         self._alarm = self.last_error = words
         _log.error("link %s: %s", self.link.id, words)
 
-    async def _wait(self, state: LinkState, seconds: float) -> None:
-        """Raises _StoppedError instead of waiting once the link is told to stop."""
-        before, self.state = self.state, state
-        self.next_attempt_ms = self._clock.wall_ms() + round(seconds * 1000)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-            raise _StoppedError
-        except TimeoutError:
-            self.state = before
+
+def _parked(batch: Prepared, locked: set[str], refused: dict[int, Refused]) -> dict[int, str]:
+    """Offset → table, of the events that have a row in a locked table. An event is parked whole, once."""
+    if not locked:
+        return {}
+    rows = ((row.offset, table_name(row.table)) for row in batch.rows if row.offset not in refused)
+    return {offset: table for offset, table in rows if table in locked}
 
 
 async def _let_go(rows: list[AnyRow]) -> None:

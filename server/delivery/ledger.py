@@ -8,6 +8,7 @@ be written; nothing is changed in memory then.
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Final
@@ -15,11 +16,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from server.clock import SystemClock
-from storage import Position, Put, Store
+from storage import Delete, Position, Put, Store
 
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint, Intent
 from .dead_letters import Payload, drop_put, index_put, payload_put
+from .lanes import Change, Lanes, unpack
 from .links import LinkConfig
 from .outcome import Dropped, Outcome
 
@@ -37,6 +39,7 @@ class Ledger:
         self._clock = clock
         self._threads = threads
         self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
+        self.lanes = Lanes(store.catalog, link.id, link.generation)
         self.checkpoint: Checkpoint = checkpoints.load(
             store.catalog, link.id, link.generation, _oldest_retained(store, link.stream_id)
         )
@@ -56,8 +59,13 @@ class Ledger:
         await self._copy_payloads(outcome)
         link_id = self._link.id
         now_ms = self._clock.wall_ms()
-        puts = [index_put(link_id, refused, now_ms) for refused in outcome.refused]
+        puts: list[Put | Delete] = [index_put(link_id, refused, now_ms) for refused in outcome.refused]
         puts += [drop_put(link_id, dropped) for dropped in outcome.dropped]
+        changes, released = self.lanes.releasing(outcome.release, outcome.taken)
+        changes += [self.lanes.parking(parked.table, unpack(parked.offsets)) for parked in outcome.parked]
+        if released:
+            puts += released
+            puts += self.lanes.forgetting(self._store.wal.first(self._link.stream_id) or 0)
         async with self._changing:
             before = self.checkpoint
             after = replace(
@@ -68,18 +76,39 @@ class Ledger:
                 delivered=before.delivered + outcome.delivered,
                 dead_letters=before.dead_letters + len(outcome.refused),
                 dropped=before.dropped + sum(map(_events_at_most, outcome.dropped)),
+                release=outcome.release,
             )
-            await self._write(after, puts)
+            await self._write(after, puts, changes)
 
-    async def resume(self, epoch: int, key_generation: int, last: int) -> None:
+    async def resume(self, epoch: int, key_generation: int, last: int, release: int) -> bool:
         """This process holds the link now, under `epoch`; delivery goes on behind `last`, nothing is in
         doubt.
+
+        `release`: of how many batches of parked events the destination knows. True = of fewer than this side
+        does: what it lost is parked again.
         """
         async with self._changing:
             before = self.checkpoint
-            await self._write(
-                replace(before, epoch=epoch, key_generation=key_generation, last=last, in_doubt=None)
+            changes: list[Change] = []
+            deletes: list[Delete] = []
+            if last < before.last or release < before.release:
+                changes, deletes = self.lanes.rewinding(release, last)
+            after = replace(
+                before,
+                epoch=epoch,
+                key_generation=key_generation,
+                last=last,
+                in_doubt=None,
+                release=min(release, before.release),
             )
+            await self._write(after, deletes, changes)
+            return release < before.release
+
+    async def set_paused(self, paused: bool) -> None:
+        """Keeps what an operator wants of the link."""
+        async with self._changing:
+            if paused != self.checkpoint.paused:
+                await self._write(replace(self.checkpoint, paused=paused))
 
     async def set_due(self, due_ms: int | None) -> None:
         """Keeps the due time of a mode-batch link."""
@@ -87,8 +116,18 @@ class Ledger:
             if due_ms != self.checkpoint.due_ms:
                 await self._write(replace(self.checkpoint, due_ms=due_ms))
 
-    async def _write(self, after: Checkpoint, puts: list[Put] | None = None) -> None:
-        await self._store.catalog.write([*(puts or ()), checkpoints.put(self._link.id, after)])
+    @property
+    def keep_after(self) -> int:
+        """The WAL is needed behind this offset: from the checkpoint, or the oldest parked event, on."""
+        first = self.lanes.first
+        return self.checkpoint.last if first is None else min(self.checkpoint.last, first - 1)
+
+    async def _write(
+        self, after: Checkpoint, ops: Sequence[Put | Delete] = (), changes: Sequence[Change] = ()
+    ) -> None:
+        writes = [*ops, *self.lanes.writes(changes), checkpoints.put(self._link.id, after)]
+        await self._store.catalog.write(writes)
+        self.lanes.apply(changes)
         self.checkpoint = after
 
     async def _copy_payloads(self, outcome: Outcome) -> None:

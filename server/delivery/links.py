@@ -8,6 +8,7 @@ from typing import Literal
 
 from server.warehouse import TableOptions, table_name
 
+from .start import StartFrom
 from .stamps import LayoutName, stamps_of
 from .table_names import constant_of
 
@@ -37,8 +38,8 @@ class LinkConfig:
     table_name_template: str | None = None
     """Names the table of an event (table_names.py); `table_name` takes the events that it names none for."""
     partition: Literal["none", "day"] = "none"
-    start_from: str = "oldest"
-    """Where a link that was never seen begins: `oldest` retained event, `now`, or a time (start.py)."""
+    start_from: StartFrom = "oldest"
+    """Where the link begins if it was never seen before."""
     backlog_bytes_max: int = 0
     """Raw bytes this link may be behind before its stream gets 503; 0 = no bound but the store's own."""
 
@@ -58,6 +59,12 @@ def table_options(link: LinkConfig) -> TableOptions:
         schema_freeze=link.schema_freeze,
         trusted_tables=_trusted_tables(link),
     )
+
+
+def several_tables(link: LinkConfig) -> bool:
+    """Whether the link is made for more tables than one; what single events name in addition apart."""
+    template = link.table_name_template
+    return link.layout == "segment" or (template is not None and constant_of(template) is None)
 
 
 def _trusted_tables(link: LinkConfig) -> frozenset[str]:
@@ -81,9 +88,20 @@ class LinkState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedTable:
+    """A table that is locked, and how many events of a link wait for it; `reason` in words."""
+
+    table: str
+    events: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link as seen from outside. Times are wall milliseconds; lags are those of what is not delivered
-    yet.
+    """One link as seen from outside. Times are wall milliseconds.
+
+    The lags are those of what is not delivered yet, parked events included; `lag_bytes` is what the log keeps
+    for the link. `rate_per_s`: events delivered lately. `paused_by`: operator or breaker.
     """
 
     link_id: str
@@ -100,6 +118,9 @@ class LinkStatus:
     delivered: int
     dead_letters: int
     dropped: int
+    rate_per_s: float
+    paused_by: Literal["operator", "breaker"] | None
+    parked: tuple[ParkedTable, ...]
 
 
 class Fate(Enum):
@@ -113,7 +134,9 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkOutcome:
-    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered."""
+    """The answer to "where is my event" for one link; `reason` says why it was dropped or dead-lettered, or
+    why it waits.
+    """
 
     link_id: str
     fate: Fate

@@ -2,8 +2,8 @@
 at recovery.
 
 An outcome names every offset of the batch that did not land as rows, so an event is landed or dead-lettered
-or dropped, never two of these and never none. Encoding: msgpack arrays; a field added later goes to the end
-with a default, so an older row stays readable.
+or dropped or parked, never two of these and never none. Encoding: msgpack arrays; a field added later goes to
+the end with a default, so an older row stays readable.
 """
 
 from typing import Final
@@ -29,12 +29,26 @@ class Dropped(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
+class Parked(msgspec.Struct, frozen=True, array_like=True):
+    """Events that wait for a table that is locked; `offsets` as `lanes.pack` has them."""
+
+    table: str
+    offsets: tuple[int, ...]
+
+
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """One batch: `delivered` events landed as rows, the others are named."""
+    """One batch: `delivered` events landed as rows, the others are named.
+
+    `taken` names the chunks of lanes (table, first offset) whose events the batch consisted of; `release` is
+    the number of such batches so far, this one included.
+    """
 
     delivered: int
     refused: tuple[Refused, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    parked: tuple[Parked, ...] = ()
+    taken: tuple[tuple[str, int], ...] = ()
+    release: int = 0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

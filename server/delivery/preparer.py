@@ -7,6 +7,8 @@ the event loop. Works one batch ahead of the flusher, so two batches at most are
 """
 
 import asyncio
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -30,7 +32,11 @@ _RECHECK_S_MAX: Final = 60.0
 
 @dataclass(slots=True)
 class Prepared:
-    """One batch, ready to be flushed. `committed_ms` is when its first event became durable."""
+    """One batch, ready to be flushed. `committed_ms` is when its first event became durable.
+
+    A batch of parked events says which table they waited for (`lane`) and which chunks of the lane they are;
+    its `after` and `last` are the checkpoint. `slots` is where the batch counts as being in memory.
+    """
 
     batch_id: str
     after: int
@@ -42,6 +48,15 @@ class Prepared:
     dropped: list[Dropped] = field(default_factory=list)
     raw_bytes: int = 0
     committed_ms: int | None = None
+    lane: str | None = None
+    taken: list[tuple[str, int]] = field(default_factory=list)
+    slots: asyncio.Semaphore | None = None
+
+    def give_back(self) -> None:
+        """The batch is done with: another one may be made in its place."""
+        slots, self.slots = self.slots, None
+        if slots is not None:
+            slots.release()
 
 
 class Preparer:
@@ -58,6 +73,7 @@ class Preparer:
         ledger: Ledger,
         pacer: Pacer,
         clock: SystemClock,
+        slots: asyncio.Semaphore,
     ) -> None:
         self._link = link
         self._wal = wal
@@ -67,6 +83,7 @@ class Preparer:
         self._ledger = ledger
         self._pacer = pacer
         self._clock = clock
+        self._slots = slots
         self._layout = layout_of(link)
         self.head = wal.head(link.stream_id)
         self.waiting_since_ms: int | None = clock.wall_ms()
@@ -116,21 +133,53 @@ class Preparer:
         Raises StorageError if the WAL cannot be read or the due time not be kept.
         """
         while await self._due(after):
+            await self._slots.acquire()
             begin = max(after, self._ledger.checkpoint.begin)
-            batch = Prepared(uuid4().hex, after, begin)
+            batch = Prepared(uuid4().hex, after, begin, slots=self._slots)
             head = self.head
-            while batch.last < head and not self._full(batch):
-                events = await self._reader.read(batch.last)
-                if events.last <= batch.last:
-                    break
-                await self._lay_out(events, batch)
-            if batch.last > begin:
-                self._cadence.taken(batch.last)
-                await self._encode(batch)
-                self.waiting_since_ms = None if batch.last >= self.head else self._clock.wall_ms()
-                return batch
+            try:
+                await self._fill(batch, head)
+                if batch.last > begin:
+                    self._cadence.taken(batch.last)
+                    await self._encode(batch)
+                    await self.look(batch.last)
+                    return batch
+            except BaseException:
+                batch.give_back()
+                raise
+            batch.give_back()
             self._barren = head
         return None
+
+    async def parked(self, table: str) -> Prepared:
+        """The oldest events that wait for that table. Raises StorageError if they cannot be read."""
+        last = self._ledger.checkpoint.last
+        batch = Prepared(uuid4().hex, last, last, lane=table)
+        for chunk in self._ledger.lanes.chunks(table):
+            await self._lay_out_parked(chunk.offsets, batch)
+            batch.taken.append((table, chunk.first))
+            if self._full(batch):
+                break
+        await self._encode(batch)
+        return batch
+
+    async def look(self, after: int) -> None:
+        """Learns since when the first event behind `after` waits. Raises StorageError."""
+        self.waiting_since_ms = None
+        if after < self.head:
+            since_ms = await self._reader.committed_ms(max(after, self._ledger.checkpoint.begin))
+            self.waiting_since_ms = since_ms or self.waiting_since_ms
+
+    async def committed_ms(self, offset: int) -> int | None:
+        """When the event at that offset, or the next one there is, became durable. Raises StorageError."""
+        return await self._reader.committed_ms(offset - 1)
+
+    async def _fill(self, batch: Prepared, head: int) -> None:
+        while batch.last < head and not self._full(batch):
+            events = await self._reader.read(batch.last)
+            if events.last <= batch.last:
+                break
+            await self._lay_out(events, batch)
 
     async def _due(self, after: int) -> bool:
         """Waits until a flush is due. False = the link is stopping and nothing is due."""
@@ -177,6 +226,35 @@ class Preparer:
             batch.last = events.last
         batch.dropped.extend(dropped for dropped in events.dropped if begin < dropped.first <= batch.last)
 
+    async def _lay_out_parked(self, offsets: Sequence[int], batch: Prepared) -> None:
+        """Adds these events, ascending, to the batch; one that the WAL does not have any more is dropped."""
+        at = 0
+        while at < len(offsets):
+            events = await self._reader.read(offsets[at] - 1)
+            reachable = bisect_right(offsets, events.last, at) if events.last >= offsets[at] else len(offsets)
+            there = {
+                group.first_offset + index: (group, index)
+                for group in events.groups
+                for index in range(len(group.items))
+            }
+            async with self._pacer.turn() as turn:
+                for offset in offsets[at:reachable]:
+                    self._lay_out_one(offset, there.get(offset), batch)
+                    await turn.rest()
+            at = reachable
+
+    def _lay_out_one(self, offset: int, place: tuple[EventGroup, int] | None, batch: Prepared) -> None:
+        if place is None:
+            batch.dropped.append(Dropped(offset, offset, "WAL: not readable any more"))
+            return
+        batch.offsets.append(offset)
+        group, at = place
+        batch.raw_bytes += len(group.items[at])
+        try:
+            self._layout.lay_out(offset, group.event(at), batch.rows)
+        except Exception as error:
+            batch.refused[offset] = _undecodable(offset, error)
+
     async def _encode(self, batch: Prepared) -> None:
         async with self._pacer.turn() as turn:
             batch.encoded = await self._destination.encode_ahead(
@@ -195,10 +273,14 @@ class Preparer:
             try:
                 lay_out(offset, group.event(at), rows)
             except Exception as error:
-                batch.refused[offset] = Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}")
+                batch.refused[offset] = _undecodable(offset, error)
             room_bytes -= len(items[at])
             at += 1
         batch.raw_bytes = self._link.batch_bytes_max - room_bytes
         batch.last = group.first_offset + at - 1
         batch.offsets.extend(range(first, batch.last + 1))
         return at
+
+
+def _undecodable(offset: int, error: Exception) -> Refused:
+    return Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}")

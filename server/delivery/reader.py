@@ -95,6 +95,12 @@ class StreamReader:
                 self._kept.append(events)
             return events
 
+    async def committed_ms(self, after: int) -> int | None:
+        """When the first event behind `after` became durable; None if there is none. Raises StorageError."""
+        read = partial(self._wal.read, self._stream_id, after, 1, 1)
+        chunk = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        return chunk.groups[0].committed_ms if chunk.groups else None
+
     def _events(self, after: int, chunk: Chunk) -> Events:
         return Events(
             after,

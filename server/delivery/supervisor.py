@@ -11,22 +11,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from server.clock import SystemClock
 from server.warehouse import Destination, Limits, PostgresConfig
 from storage import Store, Wal
 
 from .dead_letters import DeadLetters
-from .flusher import DEFAULT_PATIENCE, Flusher, Patience
+from .flusher import Flusher
 from .ledger import Ledger
-from .links import Fate, LinkConfig, LinkOutcome, LinkStatus
+from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
 from .pacer import Pacer, no_pressure
 from .preparer import Preparer
 from .reader import StreamReader
+from .waits import DEFAULT_PATIENCE, Patience
 
 _QUOTA_EVERY_S: Final = 0.1
 _THREADS_MAX: Final = 2
+_BATCHES_AHEAD: Final = 4
+"""Batches in memory of one destination, whatever the number of its links: these and one per connection."""
 
 
 class _Quota:
@@ -45,7 +48,7 @@ class _Quota:
         return self._exceeded
 
     def _too_far(self, flusher: Flusher) -> bool:
-        backlog = self._wal.backlog(flusher.link.stream_id, flusher.ledger.checkpoint.last)
+        backlog = self._wal.backlog(flusher.link.stream_id, flusher.ledger.keep_after)
         return backlog.size_bytes > flusher.link.backlog_bytes_max
 
 
@@ -75,6 +78,7 @@ class Delivery:
             id_: Destination(destinations[id_], connections_max, limits)
             for id_ in {link.destination_id for link in links}
         }
+        self._slots = {id_: asyncio.Semaphore(connections_max + _BATCHES_AHEAD) for id_ in self._destinations}
         self._threads = ThreadPoolExecutor(_THREADS_MAX, "delivery")
         streams = Counter(link.stream_id for link in links)
         self._readers = {
@@ -83,7 +87,6 @@ class Delivery:
         self._flushers: dict[str, Flusher] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._quotas: dict[str, _Quota] = {}
-        self._stopped = False
         self.dead_letters = DeadLetters(store)
 
     def start(self) -> None:
@@ -100,7 +103,7 @@ class Delivery:
         """Flushes what is due and can be flushed within the bound, then lets go; what did not make it stays
         in the WAL.
         """
-        self._stopped = True
+        self._store.wal.unsubscribe(self._committed)
         for flusher in self._flushers.values():
             flusher.stop()
         if self._tasks:
@@ -122,13 +125,31 @@ class Delivery:
         """
         kept: dict[str, int] = {}
         for flusher in self._flushers.values():
-            stream_id, last = flusher.link.stream_id, flusher.ledger.checkpoint.last
-            kept[stream_id] = min(last, kept.get(stream_id, last))
+            stream_id, after = flusher.link.stream_id, flusher.ledger.keep_after
+            kept[stream_id] = min(after, kept.get(stream_id, after))
         return kept
 
     def link_outcome(self, stream_id: str, offset: int) -> list[LinkOutcome]:
         """What became of that event on each link of its stream."""
         return [self._fate(f, offset) for f in self._flushers.values() if f.link.stream_id == stream_id]
+
+    async def pause(self, link_id: str) -> bool:
+        """Delivers nothing more of the link, also after a restart, until `resume`; what comes in is kept.
+        False if there is no such link. Raises StorageError: then nothing has changed.
+        """
+        flusher = self._flushers.get(link_id)
+        if flusher is not None:
+            await flusher.ledger.set_paused(True)
+            flusher.pause()
+        return flusher is not None
+
+    async def resume(self, link_id: str) -> bool:
+        """Goes on, at once if the link waits for its next attempt or is paused by the breaker; as `pause`."""
+        flusher = self._flushers.get(link_id)
+        if flusher is not None:
+            await flusher.ledger.set_paused(False)
+            flusher.resume()
+        return flusher is not None
 
     def backlog_exceeded(self, stream_id: str) -> bool:
         """Whether a link of the stream is further behind than its quota: the stream takes nothing until it
@@ -141,7 +162,9 @@ class Delivery:
         ledger = Ledger(self._store, link, self._clock, self._threads)
         reader = self._readers[link.stream_id]
         destination = self._destinations[link.destination_id]
-        preparer = Preparer(link, self._store.wal, reader, destination, ledger, self._pacer, self._clock)
+        slots = self._slots[link.destination_id]
+        wal, clock = self._store.wal, self._clock
+        preparer = Preparer(link, wal, reader, destination, ledger, self._pacer, clock, slots)
         return Flusher(
             link,
             self._store.store_id,
@@ -160,8 +183,6 @@ class Delivery:
         return _Quota(self._store.wal, bounded)
 
     def _committed(self, heads: Mapping[str, int]) -> None:
-        if self._stopped:
-            return  # the WAL goes on, for the delivery that was started in place of this one
         self._pacer.committed()
         for flusher in self._flushers.values():
             head = heads.get(flusher.link.stream_id)
@@ -172,6 +193,9 @@ class Delivery:
         link_id = flusher.link.id
         if offset > flusher.ledger.checkpoint.last:
             return LinkOutcome(link_id, Fate.WAITING)
+        parked = flusher.ledger.lanes.table_of(offset)
+        if parked is not None:
+            return LinkOutcome(link_id, Fate.WAITING, f"parked: {flusher.watch.words(parked)}")
         letter = self.dead_letters.get(link_id, offset)
         if letter is not None:
             return LinkOutcome(link_id, Fate.DEAD_LETTERED, letter.reason)
@@ -181,26 +205,39 @@ class Delivery:
         return LinkOutcome(link_id, Fate.DELIVERED)
 
     def _status(self, flusher: Flusher) -> LinkStatus:
-        link, checkpoint = flusher.link, flusher.ledger.checkpoint
-        backlog = self._store.wal.backlog(link.stream_id, checkpoint.last)
+        link, ledger, wal = flusher.link, flusher.ledger, self._store.wal
+        checkpoint = ledger.checkpoint
+        waiting = wal.backlog(link.stream_id, checkpoint.last).events + ledger.lanes.events
         return LinkStatus(
             link_id=link.id,
             stream_id=link.stream_id,
             destination_id=link.destination_id,
-            state=flusher.state,
+            state=flusher.waits.state,
             alarm=flusher.alarm,
             last_error=flusher.last_error,
-            next_attempt_ms=flusher.next_attempt_ms,
+            next_attempt_ms=flusher.waits.next_attempt_ms,
             checkpoint=checkpoint.last,
-            lag_events=backlog.events,
-            lag_bytes=backlog.size_bytes,
-            lag_s=self._lag_s(flusher) if backlog.events else 0.0,
+            lag_events=waiting,
+            lag_bytes=wal.backlog(link.stream_id, ledger.keep_after).size_bytes,
+            lag_s=self._lag_s(flusher) if waiting else 0.0,
             delivered=checkpoint.delivered,
             dead_letters=checkpoint.dead_letters,
             dropped=checkpoint.dropped,
+            rate_per_s=flusher.rate.per_s(self._clock.monotonic_s()),
+            paused_by=_paused_by(flusher),
+            parked=tuple(
+                ParkedTable(table, ledger.lanes.count(table), flusher.watch.words(table))
+                for table in ledger.lanes.tables
+            ),
         )
 
     def _lag_s(self, flusher: Flusher) -> float:
-        """Age of the oldest event not delivered: of the batch in flight, else of what waits for one."""
-        since_ms = flusher.oldest_ms or flusher.preparer.waiting_since_ms
+        """Age of the oldest event not delivered: parked, else in flight, else waiting for a batch."""
+        since_ms = flusher.parked_since_ms or flusher.oldest_ms or flusher.preparer.waiting_since_ms
         return 0.0 if since_ms is None else max(0.0, (self._clock.wall_ms() - since_ms) / 1000)
+
+
+def _paused_by(flusher: Flusher) -> Literal["operator", "breaker"] | None:
+    if flusher.waits.paused:
+        return "operator"
+    return "breaker" if flusher.waits.state is LinkState.PAUSED else None

@@ -127,11 +127,14 @@ class Destination:
         self._count(result)
         return result
 
-    async def is_free(self, locked: TableLocked) -> bool:
-        """Whether the table could be written now, without waiting for its lock. Raises Unavailable."""
+    async def still_locked(self, locked: TableLocked) -> TableLocked | None:
+        """None if the table could be written now; does not wait for its lock. Raises Unavailable."""
         try:
             async with self._connections.turn() as session:
-                return await locks.is_free(session, locked)
+                if await locks.is_free(session, locked):
+                    return None
+                by = await locks.holder(session, locked)
+                return TableLocked(locked.schema, locked.table, locked.change, by)
         except TRANSLATED as error:
             raise unavailable(f"look at table {locked.table} at {self.config.place}", error) from error
 
