@@ -111,6 +111,9 @@ class Takeover:
 class Flushed:
     """What one flush did. `already_landed`: the progress row carried this batch id before; nothing was
     written.
+
+    Of `unmapped_values`, `overflow_values` got no column because the table may have no more, now or ever;
+    `overflow_rows` went to the generic table because the link may have no more tables.
     """
 
     rows: int
@@ -119,3 +122,5 @@ class Flushed:
     columns_added: int
     seconds: float
     already_landed: bool = False
+    overflow_values: int = 0
+    overflow_rows: int = 0

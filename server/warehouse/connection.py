@@ -118,7 +118,7 @@ class Session:
 
 
 class Connections:
-    """At most `connections_max` sessions. `open` is lazy; after `close` a turn raises Unavailable."""
+    """At most `connections_max` sessions in turn. `open` is lazy; after `close` a turn raises Unavailable."""
 
     def __init__(self, config: PostgresConfig, connections_max: int, limits: Limits) -> None:
         self._config = config
@@ -147,6 +147,21 @@ class Connections:
             finally:
                 self._busy.discard(session)
                 await self._put_back(session, keep)
+
+    @contextlib.asynccontextmanager
+    async def aside(self) -> AsyncIterator[Session]:
+        """A session beside those that take turns, for what takes long. It ends with its connection, and so do
+        its settings and locks. Errors as of `turn`.
+        """
+        if self._closed:
+            raise Unavailable("the destination is closed")
+        session = await self._connect()
+        self._busy.add(session)
+        try:
+            yield session
+        finally:
+            self._busy.discard(session)
+            session.connection.terminate()
 
     async def close(self) -> None:
         """Idle connections say goodbye; busy ones are cut (their flush ends in Unavailable, its batch is in

@@ -1,4 +1,5 @@
-"""How a table grows: schema, table, columns, merge key; each change in its own short, idempotent transaction.
+"""How a table grows: schema, table, columns, merge key, days; each change in its own short, idempotent
+transaction.
 
 Processes that change one table take turns by an advisory lock on its name, look again under the lock, and
 do only what is still missing. Existing columns are never altered. A waiting lock gives up after
@@ -7,22 +8,27 @@ lock_timeout_s.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from hashlib import blake2b
+from typing import Final
 
 from server.warehouse.connection import Session
 from server.warehouse.errors import Unavailable
 from server.warehouse.locks import advisory
-from server.warehouse.names import quote, quote_literal
-from server.warehouse.schema import KEY_MARK, STREAM, TABLE_MARK, TableShape, UniqueKey, read_table
+from server.warehouse.names import own_name, quote, quote_literal
+from server.warehouse.schema import KEY_MARK, OWNED_BY, STREAM, TableShape, UniqueKey, read_table
 from server.warehouse.types import ColumnType
+
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a table must have.
 
-    `key`: columns of a merge key to make, () if none; `owner`: the link that wants it; `indexed`: column to
-    index if the table is made now; `trusted`: whether a table that Penstock did not make may be changed.
+    `key`: columns of a merge key to make, () if none; `owner`: the link that wants it; `trusted`: whether a
+    table that Penstock did not make may be changed. Only if the table is made now: `indexed`, a column to
+    index; `by_day`, the column whose UTC days are its partitions, with those of `days` at once.
     """
 
     schema: str
@@ -32,6 +38,8 @@ class Wanted:
     owner: str = ""
     indexed: str | None = None
     trusted: bool = True
+    by_day: str | None = None
+    days: tuple[date, ...] = ()
 
     @property
     def target(self) -> str:
@@ -76,10 +84,17 @@ async def _schema(session: Session, schema: str) -> list[str]:
 def _create(wanted: Wanted) -> list[str]:
     columns = [f"{quote(STREAM)} text NOT NULL DEFAULT ''"]
     columns += [f"{quote(name)} {kind.value}" for name, kind in wanted.columns.items() if name != STREAM]
+    by = f" PARTITION BY RANGE ({quote(wanted.by_day)})" if wanted.by_day else ""
     statements = [
-        f"CREATE TABLE {wanted.target} ({', '.join(columns)})",
-        f"COMMENT ON TABLE {wanted.target} IS {quote_literal(TABLE_MARK + ', filled by penstock')}",
+        f"CREATE TABLE {wanted.target} ({', '.join(columns)}){by}",
+        f"COMMENT ON TABLE {wanted.target} IS {quote_literal(OWNED_BY + wanted.owner)}",
     ]
+    if wanted.by_day is not None:
+        statements.append(f"CREATE INDEX ON {wanted.target} USING brin ({quote(wanted.by_day)})")
+        statements.append(_rest(wanted.schema, wanted.table))
+        for day in wanted.days:
+            part = part_name(wanted.schema, wanted.table, day)
+            statements.append(f"CREATE TABLE {part} PARTITION OF {wanted.target} {_bounds(day)}")
     if wanted.indexed is not None:
         statements.append(f"CREATE INDEX ON {wanted.target} ({quote(wanted.indexed)})")
     return statements + (_unique(wanted) if wanted.key else [])
@@ -111,10 +126,69 @@ def _drop(wanted: Wanted, key: UniqueKey) -> str:
 
 
 def _unique(wanted: Wanted) -> list[str]:
-    digest = blake2b(repr((wanted.table, wanted.key)).encode(errors="replace"), digest_size=8).hexdigest()
-    index = quote(f"penstock_key_{digest}")
+    index = quote(f"penstock:key:{digest((wanted.table, wanted.key))}")
     columns = ", ".join(quote(name) for name in wanted.key)
     return [
         f"CREATE UNIQUE INDEX {index} ON {wanted.target} ({columns})",
         f"COMMENT ON INDEX {quote(wanted.schema)}.{index} IS {quote_literal(KEY_MARK + wanted.owner)}",
     ]
+
+
+def digest(what: object) -> str:
+    return blake2b(repr(what).encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def part_name(schema: str, table: str, day: date | None) -> str:
+    """The partition of a day, quoted; of None: the one for all that has no day."""
+    purpose = "default" if day is None else f"{day:%Y%m%d}"
+    return f"{quote(schema)}.{quote(own_name(table, purpose))}"
+
+
+def _rest(schema: str, table: str) -> str:
+    """No row is ever without a partition: odd days, and rows without the time, go here."""
+    part = part_name(schema, table, None)
+    return f"CREATE TABLE {part} PARTITION OF {quote(schema)}.{quote(table)} DEFAULT"
+
+
+def _bounds(day: date) -> str:
+    first, end = _instants(day)
+    return f"FOR VALUES FROM ({first}) TO ({end})"
+
+
+def _instants(day: date) -> tuple[str, str]:
+    """When it begins and ends."""
+    return quote_literal(f"{day} 00:00:00+00"), quote_literal(f"{day + _DAY} 00:00:00+00")
+
+
+async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
+    """Give a table of ours the partition of a day, and move there what waits in the default partition.
+
+    Only that partition is locked against others, and only as long as `upkeep_lock_timeout_s` waits for it.
+    Raises asyncpg's errors; the table is then as it was.
+    """
+    assert shape.partitions is not None, "asked for tables that are partitioned"
+    parent = Wanted(shape.schema, shape.name, {})
+    part, rest = part_name(shape.schema, shape.name, day), part_name(shape.schema, shape.name, None)
+    by = quote(shape.partitions.column)
+    first, end = _instants(day)
+    names = ", ".join(quote(column.name) for column in shape.columns.values() if not column.generated)
+    await session.execute(_begin(parent, session.limits.ddl_timeout_s))
+    await session.execute(f"SET LOCAL lock_timeout = {int(session.limits.upkeep_lock_timeout_s * 1000)}")
+    now = await read_table(session, shape.schema, shape.name)
+    if now is not None and now.partitions is not None and not now.partitions.cover(day):
+        statements = [] if now.partitions.has_default else [_rest(shape.schema, shape.name)]
+        statements += [
+            f"LOCK TABLE ONLY {rest} IN ACCESS EXCLUSIVE MODE",
+            # Not PARTITION OF: that would lock the whole table, and every reader with it.
+            f"CREATE TABLE {part} (LIKE {parent.target} INCLUDING DEFAULTS INCLUDING GENERATED)",
+            f"WITH moved AS (DELETE FROM {rest} WHERE {by} >= {first} AND {by} < {end} RETURNING {names}) "
+            f"INSERT INTO {part} ({names}) SELECT {names} FROM moved",
+            f"ALTER TABLE {parent.target} ATTACH PARTITION {part} {_bounds(day)}",
+        ]
+        seconds = session.limits.ddl_timeout_s + session.limits.connect_timeout_s
+        await session.execute(";".join(statements), seconds)
+    await session.execute("COMMIT")
+    after = await read_table(session, shape.schema, shape.name)
+    if after is None:
+        raise Unavailable(f"table {parent.target} vanished")
+    return after

@@ -9,7 +9,7 @@ the edge. Runs on the event-loop thread.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from server.warehouse import locks, merge, progress
@@ -33,6 +33,7 @@ from server.warehouse.plan import Plan
 from server.warehouse.probe import Probe, probe
 from server.warehouse.rows import AnyRow, TableOptions
 from server.warehouse.tables import Tables
+from server.warehouse.upkeep import Upkeep
 
 __all__ = ["Counters", "Destination", "Probe"]
 
@@ -46,6 +47,8 @@ class Counters:
     bytes: int = 0
     unmapped_values: int = 0
     columns_added: int = 0
+    overflow_values: int = 0
+    overflow_rows: int = 0
     flush_s: float = 0.0
 
 
@@ -69,6 +72,7 @@ class Destination:
         self._limits = limits or Limits()
         self._connections = Connections(config, connections_max, self._limits)
         self._tables = Tables(config.schema, self._connections, self._limits)
+        self._upkeep = Upkeep(self._connections, self._limits, self._tables.learned)
         self._fingerprint = ""
 
     async def open(self) -> None:
@@ -76,7 +80,13 @@ class Destination:
 
     async def close(self) -> None:
         """End every connection; a flush under way ends in Unavailable."""
+        await self._upkeep.close()
         await self._connections.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What tables lack that was asked for (an index, partitions), in sentences; also logged, once."""
+        return list(self._upkeep.warnings.values())
 
     async def probe(self) -> Probe:
         """Connect, create, insert, drop. Raises Unavailable with a hint that says what to fix."""
@@ -114,16 +124,19 @@ class Destination:
         grouped = _by_table(batch.rows)
         columns_before = self._tables.columns_added
         try:
+            grouped, overflow_rows = await self._tables.admit(grouped, batch.options, key.link_id)
             flushed = await self._flush(key, batch, grouped)
         except TableLocked as error:
             raise await self._told(error) from error
         except TRANSLATED as error:
             self._tables.forget(list(grouped))
             raise unavailable(f"flush to {self.config.place}", error) from error
-        columns_added = self._tables.columns_added - columns_before
-        rows, size, unmapped_values, landed = flushed
-        seconds = time.perf_counter() - started_s
-        result = Flushed(rows, size, unmapped_values, columns_added, seconds, landed)
+        result = replace(
+            flushed,
+            columns_added=self._tables.columns_added - columns_before,
+            seconds=time.perf_counter() - started_s,
+            overflow_rows=0 if flushed.already_landed else overflow_rows,
+        )
         self._count(result)
         return result
 
@@ -147,9 +160,7 @@ class Destination:
             by = ""
         return TableLocked(locked.schema, locked.table, locked.change, by)
 
-    async def _flush(
-        self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]]
-    ) -> tuple[int, int, int, bool]:
+    async def _flush(self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]]) -> Flushed:
         careful = False
         for last_try in (False, False, True):
             try:
@@ -164,7 +175,7 @@ class Destination:
 
     async def _attempt(
         self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]], careful: bool
-    ) -> tuple[int, int, int, bool]:
+    ) -> Flushed:
         loads = [
             await self._load(number, table, rows, batch, key.link_id, careful)
             for number, (table, rows) in enumerate(sorted(grouped.items()))
@@ -174,7 +185,7 @@ class Destination:
                 if load.staging is not None:
                     await load.staging.prepare(session)
             if not await progress.begin(session, key, batch):
-                return 0, 0, 0, True
+                return Flushed(0, 0, 0, 0, 0.0, already_landed=True)
             if careful:
                 await locate(
                     session, [(load.plan, load.staging, load.encoding) for load in loads if load.staging]
@@ -185,16 +196,21 @@ class Destination:
                         await merge.load(session, load.plan, load.staging, load.encoding.rows())
             await progress.advance(session, key, batch)
             await _commit(session, f"commit a batch to {self.config.place}")
-        return (
-            sum(load.encoding.count for load in loads),
-            sum(load.encoding.size for load in loads),
-            sum(load.encoding.unmapped_values for load in loads),
-            False,
+        encodings = [load.encoding for load in loads]
+        return Flushed(
+            sum(encoding.count for encoding in encodings),
+            sum(encoding.size for encoding in encodings),
+            sum(encoding.unmapped_values for encoding in encodings),
+            columns_added=0,
+            seconds=0.0,
+            overflow_values=sum(encoding.overflow_values for encoding in encodings),
         )
 
     async def _load(
         self, number: int, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool
     ) -> _Load:
+        if (shape := self._tables.known(table)) is not None:
+            await self._upkeep.look_after(shape, rows, batch.options)
         encoding = (batch.encoded or {}).get(table)
         if encoding is None or careful or not self._tables.is_current(encoding.plan):
             encoding = await self._tables.encode(table, rows, batch.options, owner, fold=not careful)
@@ -209,6 +225,8 @@ class Destination:
         counters.bytes += flushed.bytes
         counters.unmapped_values += flushed.unmapped_values
         counters.columns_added += flushed.columns_added
+        counters.overflow_values += flushed.overflow_values
+        counters.overflow_rows += flushed.overflow_rows
         counters.flush_s += flushed.seconds
 
 

@@ -68,6 +68,8 @@ class Encoding:
         self._unmapped_cell = plan.cell_of(UNMAPPED)
         self.missing: dict[str, ColumnType] = {}
         self.unmapped_values = 0
+        self.overflow_values = 0
+        self._overflow = overflow
 
     async def run(self, slice_s: float, breathe: Breathe = give_way) -> None:
         """Encode everything, never holding the loop for much longer than `slice_s`."""
@@ -290,6 +292,7 @@ class Encoding:
 
     def _set_aside(self, place: int, values: dict[str, Value]) -> None:
         self.unmapped_values += len(values)
+        self.overflow_values += sum(name in self._overflow for name in values)
         before = self._unmapped.get(place, {})
         self._unmapped[place] = values | before if self.plan.options.existing_wins else before | values
 

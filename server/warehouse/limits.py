@@ -17,6 +17,12 @@ class Limits:
     connection_idle_s        an idle connection older than this is checked before use
     columns_max              of one table; Postgres stops at 1,600, and rows near that no longer fit a page
     new_columns_per_minute   of one table; a client that puts ids into names would use up columns_max at once
+    tables_max               made for one link; an event name (or JITSU_TABLE_NAME) of its own in every event
+                             would fill the catalog of the database. More goes to the link's generic table
+    days_max                 partitions made at once; a backlog of more days begins in the default partition
+    upkeep_retry_s           what a table still lacks (an index, a partition) is tried again after this
+    upkeep_lock_timeout_s    a lock that upkeep waits for; whoever comes later waits behind it
+    index_timeout_s          an index on a table that has rows; nobody waits for it
     slice_s                  encoding gives the loop back this often
     locate_statements_max    statements spent on naming the refused rows of one batch
     """
@@ -30,5 +36,10 @@ class Limits:
     connection_idle_s: float = 60.0
     columns_max: int = 1000
     new_columns_per_minute: int = 600
+    tables_max: int = 500
+    days_max: int = 32
+    upkeep_retry_s: float = 60.0
+    upkeep_lock_timeout_s: float = 1.0
+    index_timeout_s: float = 3600.0
     slice_s: float = 0.002
     locate_statements_max: int = 400

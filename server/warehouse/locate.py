@@ -24,8 +24,8 @@ from server.warehouse.errors import (
     is_repeat,
     sqlstate,
 )
-from server.warehouse.merge import ORDINAL, Staging
 from server.warehouse.locks import touching
+from server.warehouse.merge import ORDINAL, Staging
 from server.warehouse.plan import Plan
 
 _LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)

@@ -28,7 +28,7 @@ ORDER BY a.xact_start NULLS LAST LIMIT 1
 """
 
 
-class TableLocked(Unavailable):  # noqa: N818 - a state, as its parent
+class TableLocked(Unavailable):
     """Nothing of the batch landed: somebody holds `table`.
 
     `change`: it is the table itself that was to be changed (a new column), not only rows to be written.

@@ -2,10 +2,13 @@
 and idempotent.
 
 Rules (reference: Jitsu Next): snake case puts `_` before an ASCII capital that follows a Latin letter,
-lower-cases and turns spaces into `_`. An identifier keeps letters and digits of any language, `_`, space,
-`$` and `-`; other runs become one `_`. What is longer than Postgres allows (63 bytes) is cut on a character
-boundary and ends in eight hex digits of the whole name's hash, so two long names stay two columns. The
-names of Postgres's system columns get such an ending too.
+lower-cases and turns spaces into `_`. An identifier keeps letters, their marks and digits of any language,
+`_`, space, `$` and `-`; other runs become one `_` (without its marks a word of Hindi or Thai is another
+word). What holds neither letter nor digit and cannot stay as it is becomes a hash. What is longer than
+Postgres allows (63 bytes) is cut on a character boundary and ends in eight hex digits of the whole name's
+hash, so two long names stay two columns. The names of Postgres's system columns get such an ending too.
+
+Names of what Penstock makes for a table (indexes, partitions) hold a `:`, so no event can take them first.
 
 A name that begins with `/` is no column: its value is kept under that name in `_unmapped_data`. No
 identifier made here holds a `/`, so such a name can be no column's. What is longer than `KEY_CHARS_MAX` is
@@ -13,6 +16,7 @@ worked out anew each time: keys come from anyone, and the caches are bounded by 
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -26,6 +30,7 @@ _ASIDE = "/"
 
 _CAPITAL_AFTER_LETTER = re.compile(r"(?<=[A-Za-z])(?=[A-Z])")
 _FORBIDDEN = re.compile(r"[^\w $-]+")
+_UNDERSCORES = re.compile("_+")
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 
@@ -83,14 +88,35 @@ def quote_literal(text: str) -> str:
     return "'" + text.replace("\0", "").replace("'", "''") + "'"
 
 
+def own_name(table: str, purpose: str) -> str:
+    """A name for something of ours that belongs to a table; one for each table and purpose."""
+    name = f"{table}:{purpose}"
+    return (
+        name if len(name.encode()) <= NAME_BYTES_MAX else f"{_cut(table, purpose)}_{_hash(table)}:{purpose}"
+    )
+
+
+def _cut(name: str, purpose: str = "") -> str:
+    room = NAME_BYTES_MAX - _HASH_HEX - 1 - (len(purpose.encode()) + 1 if purpose else 0)
+    return name.encode()[:room].decode(errors="ignore")
+
+
 def _identifier(raw: str, kind: str) -> str:
-    name = _FORBIDDEN.sub("_", raw)
-    if (not name.strip("_ ") and name != raw) or not name:
+    name = _FORBIDDEN.sub(_without_forbidden, raw)
+    if not name or (name != raw and not any(map(str.isalnum, name))):
         return f"{kind}_{_hash(raw)}"
-    if len(name.encode()) <= NAME_BYTES_MAX:
-        return name
-    room = NAME_BYTES_MAX - _HASH_HEX - 1
-    return f"{name.encode()[:room].decode(errors='ignore')}_{_hash(raw)}"
+    return name if len(name.encode()) <= NAME_BYTES_MAX else f"{_cut(name)}_{_hash(raw)}"
+
+
+def _without_forbidden(run: re.Match[str]) -> str:
+    return _UNDERSCORES.sub("_", "".join(c if _is_mark(c) else "_" for c in run[0]))
+
+
+def _is_mark(char: str) -> bool:
+    """Whether it is part of the letter before it. Selectors of a letter's (or emoji's) looks are not."""
+    return unicodedata.category(char) in ("Mn", "Mc") and not unicodedata.name(char, "").startswith(
+        "VARIATION"
+    )
 
 
 def _hash(raw: str) -> str:

@@ -100,10 +100,17 @@ def new_plan(shape: TableShape, options: TableOptions, key: UniqueKey | None) ->
     return plan
 
 
-def wanted_key(options: TableOptions) -> tuple[str, ...]:
-    """The columns of the configured primaryKey, as the table names them."""
-    names = (column_name(name) for name in options.merge_key)
-    return tuple(dict.fromkeys(name for name in names if name not in RESERVED))
+def wanted_key(options: TableOptions, by_day: str | None) -> tuple[str, ...]:
+    """The columns of the configured primaryKey, as in the table; then the one it is partitioned by."""
+    names = [name for raw in options.merge_key if (name := column_name(raw)) not in RESERVED]
+    return tuple(dict.fromkeys([*names, by_day] if names and by_day else names))
+
+
+def by_day(shape: TableShape | None, options: TableOptions) -> str | None:
+    """The column by whose days a table of ours is partitioned, or will be if there is no table yet."""
+    if shape is None:
+        return column_name(options.received_column) if options.partition == "day" else None
+    return shape.partitions.column if shape.ours and shape.partitions else None
 
 
 def choose_key(shape: TableShape, options: TableOptions) -> UniqueKey | None:
@@ -114,7 +121,7 @@ def choose_key(shape: TableShape, options: TableOptions) -> UniqueKey | None:
     of the user's: an index on the configured columns, else the user's own key, unless its values come from
     defaults (a serial id says nothing about events).
     """
-    wanted = wanted_key(options)
+    wanted = wanted_key(options, by_day(shape, options))
     if not wanted:
         return None
     for key in shape.keys:

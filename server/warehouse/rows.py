@@ -5,7 +5,7 @@ Invariant: a name that begins with `/` is no column (names.py): its value is kep
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -59,11 +59,14 @@ class TableOptions:
 
     stream              goes into column `_stream`, part of the merge key of the tables that Penstock made.
     primary_key         columns that make a row; empty = never merge. Used only with `deduplicate`.
-    timestamp_column    gets type timestamptz and an index when Penstock makes the table.
+    timestamp_column    gets type timestamptz when Penstock makes the table, and an index (upkeep.py).
     schema_freeze       no new column; what has no column goes to `_unmapped_data`.
     existing_wins       a replay: values already in the table are kept, only gaps are filled.
     trusted_tables      table names that come from configuration. Any other name may come from an event and
                         reaches only tables that Penstock made.
+    generic_table       takes the rows of a table that is not made because the link has `tables_max` already.
+    partition           day: tables that Penstock makes from now on are partitioned by the UTC day of
+                        `received_column`, and rows are one if that is equal too (it must be in the key).
     """
 
     stream: str
@@ -73,6 +76,9 @@ class TableOptions:
     schema_freeze: bool = False
     existing_wins: bool = False
     trusted_tables: frozenset[str] = frozenset({"events"})
+    generic_table: str = "events"
+    partition: Literal["none", "day"] = "none"
+    received_column: str = "received_at"
 
     @property
     def merge_key(self) -> tuple[str, ...]:

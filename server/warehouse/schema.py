@@ -1,11 +1,14 @@
-"""What a table is like now: its columns, its unique keys, and whether Penstock made it. Reads only; ddl.py
-changes.
+"""What a table is like now: its columns, unique keys and partitions, and whether Penstock made it. Reads
+only; ddl.py changes.
 
 Penstock marks what it makes with comments: a table, so that names taken from events reach no table of
 anyone else's; a unique index, so that it is known which link's primaryKey it carries out.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import asyncpg
@@ -19,6 +22,7 @@ UNMAPPED: Final = "_unmapped_data"
 RESERVED: Final = frozenset({STREAM, UNMAPPED})
 
 TABLE_MARK: Final = "penstock: event table"
+OWNED_BY: Final = f"{TABLE_MARK} of link "
 KEY_MARK: Final = "penstock: merge key of link "
 
 _TABLE = """
@@ -30,6 +34,8 @@ _COLUMNS = """
 SELECT a.attname::text AS name, a.atttypmod AS typmod, a.atthasdef OR a.attidentity <> '' AS has_default,
        a.attgenerated <> '' OR a.attidentity = 'a' AS generated,
        pg_catalog.format_type(a.atttypid, NULL) AS sql_type,
+       EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum
+               AND i.indisvalid AND i.indpred IS NULL) AS indexed,
        CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text ELSE '' END AS type_name
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
@@ -47,6 +53,24 @@ WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, ic.relname
 """
+_PARTITIONS = """
+SELECT a.attname::text AS column,
+       ARRAY(SELECT pg_catalog.pg_get_expr(c.relpartbound, c.oid)
+             FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+             WHERE i.inhparent = p.partrelid) AS bounds
+FROM pg_catalog.pg_partitioned_table p
+JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+WHERE p.partrelid = $1 AND p.partstrat = 'r' AND p.partnatts = 1
+"""
+_TABLES_OF = """
+SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND obj_description(c.oid, 'pg_class') = $2
+"""
+_PRESENT = """
+SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = ANY ($2)
+"""
+_DAY = re.compile(r"'(\d{4}-\d{2}-\d{2})[ ']")  # the session's time zone is UTC
 _CHARACTER_TYPES = ("varchar", "bpchar")
 _TYPMOD_HEADER = 4
 
@@ -56,6 +80,7 @@ class Column:
     """One column of an existing table.
 
     `exact`: the wire type is its type, so COPY can go straight into it. `checked`: it holds less than that.
+    `indexed`: an index begins with it.
     """
 
     name: str
@@ -66,6 +91,7 @@ class Column:
     checked: bool = False
     has_default: bool = False
     generated: bool = False
+    indexed: bool = False
 
     @property
     def cast(self) -> str:
@@ -88,6 +114,19 @@ class UniqueKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Partitions:
+    """The partitions of a table by ranges of one column: (first day, day after the last) of each."""
+
+    column: str
+    ranges: tuple[tuple[date, date], ...]
+    has_default: bool
+
+    def cover(self, day: date) -> bool:
+        """Whether a partition holds all of that UTC day."""
+        return any(first <= day < end for first, end in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
 class TableShape:
     """A table as last read. Frozen: a change of the table makes a new shape."""
 
@@ -97,6 +136,7 @@ class TableShape:
     ours: bool
     columns: dict[str, Column]
     keys: tuple[UniqueKey, ...]
+    partitions: Partitions | None = None
 
     @property
     def partitioned(self) -> bool:
@@ -116,6 +156,9 @@ async def read_table(session: Session, schema: str, table: str) -> TableShape | 
         return None
     columns = await session.step(connection.fetch(_COLUMNS, found["oid"]))
     keys = await session.step(connection.fetch(_KEYS, found["oid"]))
+    partitions = None
+    if found["kind"] == "p":
+        partitions = await session.step(connection.fetchrow(_PARTITIONS, found["oid"]))
     return TableShape(
         schema,
         table,
@@ -123,6 +166,34 @@ async def read_table(session: Session, schema: str, table: str) -> TableShape | 
         found["comment"].startswith(TABLE_MARK),
         {record["name"]: _column(record) for record in columns},
         tuple(_key(record) for record in keys),
+        None if partitions is None else _partitions(partitions),
+    )
+
+
+async def count_tables(session: Session, schema: str, owner: str) -> int:
+    """How many tables were made for a link."""
+    found = await session.step(session.connection.fetchval(_TABLES_OF, schema, OWNED_BY + owner))
+    return int(found)
+
+
+async def present(session: Session, schema: str, tables: Sequence[str]) -> set[str]:
+    """Which of the names are taken."""
+    found = await session.step(session.connection.fetch(_PRESENT, schema, tables))
+    return {record[0] for record in found}
+
+
+def _partitions(record: asyncpg.Record) -> Partitions:
+    ranges = [_range(bound) for bound in record["bounds"] if bound != "DEFAULT"]
+    return Partitions(record["column"], tuple(ranges), "DEFAULT" in record["bounds"])
+
+
+def _range(bound: str) -> tuple[date, date]:
+    """FOR VALUES FROM ('2026-03-01 00:00:00+00') TO ('2026-03-02 00:00:00+00'), MINVALUE, MAXVALUE."""
+    first, end = bound.split(") TO (")
+    first_day, end_day = _DAY.search(first), _DAY.search(end)
+    return (
+        date.fromisoformat(first_day[1]) if first_day else date.min,
+        date.fromisoformat(end_day[1]) if end_day else date.max,
     )
 
 
@@ -142,6 +213,7 @@ def _column(record: asyncpg.Record) -> Column:
         check is not None,
         record["has_default"],
         record["generated"],
+        record["indexed"],
     )
 
 

@@ -5,7 +5,9 @@ remembers of a table can be stale; `forget` makes the next batch look again.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from server.warehouse import ddl
 from server.warehouse.batch import AnyRow, TableOptions
@@ -15,13 +17,19 @@ from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailabl
 from server.warehouse.limits import Limits
 from server.warehouse.locks import touching
 from server.warehouse.names import column_name, table_name
-from server.warehouse.plan import NO_SLOT, Plan, Slot, choose_key, new_plan, wanted_key
-from server.warehouse.schema import STREAM, UNMAPPED, TableShape, read_table
+from server.warehouse.plan import NO_SLOT, Plan, Slot, by_day, choose_key, new_plan, wanted_key
+from server.warehouse.rows import Row
+from server.warehouse.schema import STREAM, UNMAPPED, TableShape, count_tables, present, read_table
 from server.warehouse.types import ColumnType, infer, promote
+from server.warehouse.upkeep import days_of
 
 _PASSES_MAX = (
     6  # learn names, grow, add _unmapped_data; more means that somebody else keeps changing the table
 )
+WANTED_TABLE = "/JITSU_TABLE_NAME"
+"""Under this name a row in the generic table says where it was to go."""
+
+_TAKEN = "42710"
 _MINUTE_S = 60.0
 _SLOTS_MAX = 8192  # names that differ only in what identifiers cannot hold share columns; then begin anew
 
@@ -36,7 +44,53 @@ class Tables:
         self._shapes: dict[str, TableShape] = {}
         self._plans: dict[tuple[str, str, TableOptions], Plan] = {}
         self._growth: dict[str, tuple[float, int]] = {}
+        self._counts: dict[str, int] = {}
+        self._new_tables: dict[str, set[str]] = defaultdict(set)
         self.columns_added = 0
+
+    def known(self, table: str) -> TableShape | None:
+        """The table as last read; None if it has to be read."""
+        return self._shapes.get(table)
+
+    def learned(self, shape: TableShape) -> None:
+        """The table was changed by somebody who has read it anew."""
+        self.forget([shape.name])
+        self._shapes[shape.name] = shape
+
+    async def admit(
+        self, grouped: dict[str, list[AnyRow]], options: TableOptions, owner: str
+    ) -> tuple[dict[str, list[AnyRow]], int]:
+        """The rows by the table that takes them, and how many of them go to the generic one because the link
+        may have no more tables. These keep the name of the table they are meant for in `_unmapped_data`.
+        """
+        spare = await self._beyond_cap(grouped, options, owner)
+        if not spare:
+            return grouped, 0
+        generic = table_name(options.generic_table)
+        kept = {table: rows for table, rows in grouped.items() if table not in spare}
+        moved: list[AnyRow] = [
+            Row(row.offset, generic, {**row.values, WANTED_TABLE: table})
+            for table in spare
+            for row in grouped[table]
+        ]
+        kept[generic] = sorted([*kept.get(generic, []), *moved], key=attrgetter("offset"))
+        return kept, len(moved)
+
+    async def _beyond_cap(self, tables: Iterable[str], options: TableOptions, owner: str) -> list[str]:
+        """Which of the tables would have to be made and may not be."""
+        free = {table_name(options.generic_table), *map(table_name, options.trusted_tables)}
+        mine = self._new_tables[owner]
+        unknown = [t for t in tables if t not in self._shapes and t not in free and t not in mine]
+        if not unknown:
+            return []
+        async with self._connections.turn() as session:
+            if owner not in self._counts:
+                self._counts[owner] = await count_tables(session, self._schema, owner)
+            there = await present(session, self._schema, unknown)
+        new = [table for table in unknown if table not in there]
+        room = max(0, self._limits.tables_max - self._counts[owner] - len(mine))
+        mine.update(new[:room])
+        return new[room:]
 
     def forget(self, tables: Sequence[str]) -> None:
         """Read these tables again before they are used."""
@@ -84,8 +138,9 @@ class Tables:
         if shape is None:
             return
         if not shape.ours and not _is_trusted(table, options):
-            reason = f"table {table} was not made by Penstock, and events do not reach tables of others"
-            raise RowsRefused([Refused(row.offset, reason, "") for row in rows])
+            raise _refused(
+                rows, f"table {table} was not made by Penstock, and events do not reach tables of others"
+            )
         if not shape.loadable:
             raise Unavailable(f"{table} is not a table", "rows can be loaded into tables only")
         unmapped = shape.columns.get(UNMAPPED)
@@ -104,7 +159,13 @@ class Tables:
     async def _planned(self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str) -> Plan:
         shape = await self._shape(table)
         if shape is None or (options.merge_key and choose_key(shape, options) is None):
-            shape = await self._grow(self._first(table, shape, rows, options, owner))
+            wanted = self._first(table, shape, rows, options, owner)
+            try:
+                shape = await self._grow(wanted)
+            except Unavailable as error:
+                if wanted.trusted or error.sqlstate != _TAKEN:
+                    raise
+                raise _refused(rows, f"table {table} cannot be made: a type is called so") from error
         plan = new_plan(shape, options, choose_key(shape, options))
         self._plans[table, owner, options] = plan
         return plan
@@ -115,17 +176,27 @@ class Tables:
         """What a table needs before its first plan: the stream, the key, and (if it is new) the timestamp
         column.
         """
-        key = wanted_key(options)
+        by = by_day(shape, options)
+        key = wanted_key(options, by)
         columns = {STREAM: ColumnType.TEXT}
         indexed = None
         if shape is None and options.timestamp_column:
             indexed = column_name(options.timestamp_column)
             columns[indexed] = ColumnType.TIMESTAMPTZ
+        if by is not None:
+            columns[by] = ColumnType.TIMESTAMPTZ
         for name in key:
             columns.setdefault(name, _key_type(name, rows))
-        trusted = _is_trusted(table, options)
         return ddl.Wanted(
-            self._schema, table, columns, (STREAM, *key) if key else (), owner, indexed, trusted
+            self._schema,
+            table,
+            columns,
+            (STREAM, *key) if key else (),
+            owner,
+            indexed,
+            _is_trusted(table, options),
+            by,
+            tuple(days_of(rows, by, self._limits.days_max)) if by else (),
         )
 
     async def _grow(self, wanted: ddl.Wanted) -> TableShape:
@@ -185,6 +256,10 @@ class Tables:
             begun, used = now, 0
         self._growth[table] = (begun, used)
         return self._limits.new_columns_per_minute - used
+
+
+def _refused(rows: Sequence[AnyRow], reason: str) -> RowsRefused:
+    return RowsRefused([Refused(row.offset, reason, "") for row in rows])
 
 
 def _is_trusted(table: str, options: TableOptions) -> bool:

@@ -8,6 +8,10 @@ from server.warehouse import Destination, PostgresConfig, Unavailable
 from tests.contract.warehouse.tls_server import TlsServer, tls_server
 
 
+# TLS takes its time to close: one loop for all, and last those that get in.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[TlsServer]:
     with tls_server() as running:
@@ -33,38 +37,6 @@ async def speaks_tls(config: PostgresConfig) -> bool:
             )
     finally:
         await destination.close()
-
-
-@pytest.mark.parametrize(
-    ("user", "options", "tls"),
-    [
-        ("plain_only", {"sslmode": "disable"}, False),
-        ("postgres", {"sslmode": "allow"}, False),
-        ("tls_only", {"sslmode": "allow"}, True),
-        ("postgres", {"sslmode": "prefer"}, True),
-        ("postgres", {}, True),
-        ("plain_only", {"sslmode": "prefer"}, False),
-        ("by_cert", {"sslmode": "prefer", "sslcert": "@client.crt", "sslkey": "@client.key"}, True),
-        ("tls_only", {"sslmode": "require"}, True),
-        ("tls_only", {"sslmode": "require", "sslrootcert": "@ca.crt"}, True),
-        ("tls_only", {"sslmode": "verify-ca", "sslrootcert": "@ca.crt"}, True),
-        ("tls_only", {"sslmode": "verify-ca", "sslrootcert": "=ca.crt"}, True),
-        ("tls_only", {"sslmode": "verify-full", "sslrootcert": "@ca.crt", "host": "localhost"}, True),
-        ("by_cert", {"sslmode": "require", "sslcert": "=client.crt", "sslkey": "=client.key"}, True),
-        (
-            "by_cert",
-            {
-                "sslmode": "require",
-                "sslcert": "@client.crt",
-                "sslkey": "@locked.key",
-                "sslpassword": "sesame",
-            },
-            True,
-        ),
-    ],
-)
-async def test_a_way_in(server, user, options, tls):
-    assert await speaks_tls(reached(server, user, **options)) is tls
 
 
 REQUIRE = {"sslmode": "require"}
@@ -140,3 +112,35 @@ async def test_no_way_in_says_what_to_fix(server, user, options, says, hint):
     assert hint in raised.value.hint
     assert "BEGIN" not in str(raised.value)
     await destination.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "options", "tls"),
+    [
+        ("plain_only", {"sslmode": "disable"}, False),
+        ("postgres", {"sslmode": "allow"}, False),
+        ("tls_only", {"sslmode": "allow"}, True),
+        ("postgres", {"sslmode": "prefer"}, True),
+        ("postgres", {}, True),
+        ("plain_only", {"sslmode": "prefer"}, False),
+        ("by_cert", {"sslmode": "prefer", "sslcert": "@client.crt", "sslkey": "@client.key"}, True),
+        ("tls_only", {"sslmode": "require"}, True),
+        ("tls_only", {"sslmode": "require", "sslrootcert": "@ca.crt"}, True),
+        ("tls_only", {"sslmode": "verify-ca", "sslrootcert": "@ca.crt"}, True),
+        ("tls_only", {"sslmode": "verify-ca", "sslrootcert": "=ca.crt"}, True),
+        ("tls_only", {"sslmode": "verify-full", "sslrootcert": "@ca.crt", "host": "localhost"}, True),
+        ("by_cert", {"sslmode": "require", "sslcert": "=client.crt", "sslkey": "=client.key"}, True),
+        (
+            "by_cert",
+            {
+                "sslmode": "require",
+                "sslcert": "@client.crt",
+                "sslkey": "@locked.key",
+                "sslpassword": "sesame",
+            },
+            True,
+        ),
+    ],
+)
+async def test_a_way_in(server, user, options, tls):
+    assert await speaks_tls(reached(server, user, **options)) is tls
