@@ -135,6 +135,11 @@ class Wal:
         """Call `callback` on the loop after each commit: stream → last durable offset, where it grew."""
         self._subscribers.append(callback)
 
+    def unsubscribe(self, callback: Callable[[Heads], None]) -> None:
+        """Ends a subscription; one that is not there is no error."""
+        if callback in self._subscribers:
+            self._subscribers.remove(callback)
+
     def read(self, stream: str, after: int, bytes_max: int, events_max: int) -> Chunk:
         """Durable events with offsets behind `after`, in order, up to the bounds but at least one.
 
@@ -291,7 +296,7 @@ class Wal:
         self._dedupe.add(commit.ids, commit.committed_ms)
         self._dedupe.evict(commit.committed_ms)
         self._free_evicted()
-        for callback in self._subscribers:
+        for callback in tuple(self._subscribers):
             callback(commit.heads)
 
     def _free_evicted(self) -> None:
