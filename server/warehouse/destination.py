@@ -209,7 +209,8 @@ class Destination:
     async def _load(
         self, number: int, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool
     ) -> _Load:
-        if (shape := self._tables.known(table)) is not None:
+        shape = await self._tables.reachable(table, rows, batch.options)
+        if shape is not None:
             await self._upkeep.look_after(shape, rows, batch.options)
         encoding = (batch.encoded or {}).get(table)
         if encoding is None or careful or not self._tables.is_current(encoding.plan):

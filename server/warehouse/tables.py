@@ -48,10 +48,6 @@ class Tables:
         self._new_tables: dict[str, set[str]] = defaultdict(set)
         self.columns_added = 0
 
-    def known(self, table: str) -> TableShape | None:
-        """The table as last read; None if it has to be read."""
-        return self._shapes.get(table)
-
     def learned(self, shape: TableShape) -> None:
         """The table was changed by somebody who has read it anew."""
         self.forget([shape.name])
@@ -101,8 +97,7 @@ class Tables:
     async def encode(
         self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str, *, fold: bool = True
     ) -> Encoding:
-        """The rows as bytes; afterwards the table has every column that they are loaded into."""
-        await self._reachable(table, rows, options)
+        """The rows as bytes, for a `reachable` table; afterwards it has every column that they need."""
         plan = self._plans.get((table, owner, options))
         if plan is None or len(plan.slots) > _SLOTS_MAX:
             plan = await self._planned(table, rows, options, owner)
@@ -133,10 +128,11 @@ class Tables:
         """Whether the table is still what it was when the plan was made, as far as is known here."""
         return self._shapes.get(plan.shape.name) is plan.shape
 
-    async def _reachable(self, table: str, rows: Sequence[AnyRow], options: TableOptions) -> None:
+    async def reachable(self, table: str, rows: Sequence[AnyRow], options: TableOptions) -> TableShape | None:
+        """The table; None if it is yet to be made. RowsRefused or Unavailable if it is not for them."""
         shape = await self._shape(table)
         if shape is None:
-            return
+            return None
         if not shape.ours and not _is_trusted(table, options):
             raise _refused(
                 rows, f"table {table} was not made by Penstock, and events do not reach tables of others"
@@ -146,6 +142,7 @@ class Tables:
         unmapped = shape.columns.get(UNMAPPED)
         if unmapped is not None and unmapped.wire is not ColumnType.JSONB:
             raise Unavailable(f"column {UNMAPPED} of table {table} is {unmapped.sql_type}", "make it jsonb")
+        return shape
 
     async def _shape(self, table: str) -> TableShape | None:
         if table not in self._shapes:

@@ -51,7 +51,7 @@ class Upkeep:
             self._index(shape, column_name(options.timestamp_column))
         if shape.partitions is not None and shape.ours:
             await self._add_days(shape, rows)
-        elif options.partition == "day":
+        elif options.partition == "day" and not shape.partitioned:
             self._warn(shape, "partition", "exists and is not partitioned: it stays as it is")
 
     async def close(self) -> None:

@@ -365,3 +365,39 @@ async def test_a_trusted_table_is_known_by_its_configured_name(make_link, sql):
     link = await make_link(trusted_tables=frozenset({"my!events"}))
     await link.flush({"message_id": "m"}, table="my!events")
     assert await sql.fetchval("SELECT count(*) FROM my_events") == 1
+
+
+async def test_tables_beyond_the_cap_go_to_the_generic_one(make_destination, make_link, sql):
+    destination = make_destination(Limits(tables_max=2))
+    link = await make_link(on=destination)
+    for round_ in range(2):
+        batch = link.batch([{"message_id": f"{round_}-{at}", "a": at} for at in range(5)])
+        for at, row in enumerate(batch.rows):
+            row.table = ("one", "two", "three", "four", "events")[at]
+        flushed = await link.land(batch)
+        assert flushed.overflow_rows == 2
+    assert (await columns(sql, "one")).keys() == (await columns(sql, "two")).keys()
+    found = await sql.fetch("SELECT message_id, _unmapped_data->>'/JITSU_TABLE_NAME' FROM events ORDER BY 1")
+    expected = [("2", "three"), ("3", "four"), ("4", None)]
+    assert [tuple(row) for row in found] == [(f"{n}-{at}", name) for n in (0, 1) for at, name in expected]
+    assert destination.counters.overflow_rows == 4
+
+
+async def test_the_cap_of_tables_is_a_links_own_and_outlives_the_process(make_destination, make_link, sql):
+    limits = Limits(tables_max=1)
+    for name, table, spare in (("l", "one", 0), ("l", "two", 1), ("k", "two", 0), ("l", "two", 0)):
+        link = await make_link(name, on=make_destination(limits))
+        assert (await link.flush({"message_id": "m"}, table=table)).overflow_rows == spare
+
+
+async def test_values_without_a_column_are_counted_apart_from_misfits(make_destination, make_link):
+    link = await make_link(on=make_destination(Limits(columns_max=6)))
+    await link.flush({"message_id": "m", "n": 1})
+    flushed = await link.flush({"message_id": "n", "n": "many", "a": 1, "b": 2, "c": 3})
+    assert (flushed.unmapped_values, flushed.overflow_values) == (3, 2)
+
+
+async def test_an_event_cannot_name_its_table_as_a_type_is_called(link, sql):
+    await sql.execute("CREATE TYPE mood AS ENUM ('ok')")
+    with pytest.raises(RowsRefused, match="a type is called so"):
+        await link.flush({"message_id": "m"}, table="mood")

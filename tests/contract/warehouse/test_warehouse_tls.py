@@ -7,7 +7,6 @@ import pytest
 from server.warehouse import Destination, PostgresConfig, Unavailable
 from tests.contract.warehouse.tls_server import TlsServer, tls_server
 
-
 # TLS takes its time to close: one loop for all, and last those that get in.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
