@@ -1,9 +1,9 @@
 """From the checked configuration to the values that each package takes. No decisions, no state."""
 
 from server.access import RateLimit, StreamKeys
-from server.catalog import Destination, Stream
+from server.catalog import Destination, Stream, moment_ms
 from server.catalog import RateLimit as CatalogRateLimit
-from server.delivery import LinkConfig, Patience
+from server.delivery import LinkConfig, Patience, StartFrom
 from server.embedded import PostgresAddress
 from server.ingest import Limits, stream_seed
 from server.routes.body import BodyLimits
@@ -74,6 +74,7 @@ def link_configs(config: Config) -> list[LinkConfig]:
             generation=1,
             mode=link.data.mode,
             layout=link.data.data_layout,
+            keep_original_names=link.data.keep_original_names,
             primary_key=link.data.primary_key,
             deduplicate=link.data.deduplicate,
             timestamp_column=link.data.timestamp_column,
@@ -83,11 +84,21 @@ def link_configs(config: Config) -> list[LinkConfig]:
             flush_interval_s=delivery.flush_interval_s,
             frequency_minutes=link.data.frequency,
             table_name=link.data.table_name,
+            table_name_template=link.data.table_name_template,
+            partition=link.data.partition,
+            start_from=_start_from(link.data.start_from),
             backlog_bytes_max=delivery.backlog_bytes_max,
         )
         for link in config.links.values()
         if not link.data.disabled
     ]
+
+
+def _start_from(text: str) -> StartFrom:
+    if text == "now":
+        return "now"
+    moment = moment_ms(text)
+    return "oldest" if moment is None else moment
 
 
 def patience(config: Config) -> Patience:

@@ -4,7 +4,7 @@ One field table serves both; `normalize` accepts the other vendor's names for th
 other package of the server. Pure: no I/O, any thread.
 """
 
-from server.catalog.checks import check_objects
+from server.catalog.checks import check_objects, moment_ms
 from server.catalog.faults import Fault, fault_path, schema_faults
 from server.catalog.names import normalize_destination, normalize_link, normalize_stream
 from server.catalog.objects import Datasource, Destination, Link, LinkData, RateLimit, Stream, WriteKey
@@ -20,6 +20,7 @@ __all__ = [
     "WriteKey",
     "check_objects",
     "fault_path",
+    "moment_ms",
     "normalize_destination",
     "normalize_link",
     "normalize_stream",

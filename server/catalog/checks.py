@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 from server.catalog.faults import Fault, fault_path
 from server.catalog.objects import Destination, Link, Stream
@@ -13,6 +14,9 @@ _ORIGIN = re.compile(
     re.IGNORECASE,
 )
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+START_WORDS = ("oldest", "now")
+_TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOST = re.compile(r"^[A-Za-z0-9.-]+(:\d+)?$")
 
 
@@ -111,6 +115,30 @@ def _data(link: Link) -> Iterator[Fault]:
     for column in link.data.primary_key:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", column):
             yield Fault(path, f"{column!r} is not a column name")
+
+    yield from _table_name_template(link)
+    if link.data.start_from not in START_WORDS and moment_ms(link.data.start_from) is None:
+        place = fault_path(["links", link.id, "data", "startFrom"])
+        yield Fault(place, "is neither oldest, now nor a time", 'write "2026-11-21T00:00:00Z"')
+
+
+def _table_name_template(link: Link) -> Iterator[Fault]:
+    template = link.data.table_name_template
+    if template is not None and not _TEMPLATE.fullmatch(template):
+        path = fault_path(["links", link.id, "data", "tableNameTemplate"])
+        hint = "text with {{.type}}, {{.event}} or {{.properties.plan}} in it; no functions or conditions yet"
+        yield Fault(path, f"{template!r} is not a template", hint)
+
+
+def moment_ms(text: str) -> int | None:
+    """Wall milliseconds of an ISO 8601 time, UTC if it says no offset; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _pairs(links: Mapping[str, Link]) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ everywhere. What is not recognised is left as it is, so that the schema check ca
 
 import hashlib
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 STREAM: Final = {
@@ -63,16 +64,19 @@ def normalize_destination(value: object) -> object:
 
 
 def normalize_link(value: object) -> object:
-    """A link under our names; `primaryKey` may be a comma list, as in the management API."""
+    """A link under our names; `primaryKey` may be a comma list, as in the management API, and `startFrom` a
+    time that YAML reads as one.
+    """
     if not isinstance(value, Mapping):
         return value
     link = _rename(value, LINK)
     data = link.get("data")
-    if isinstance(data, Mapping) and isinstance(data.get("primaryKey"), str):
-        link["data"] = {
-            **data,
-            "primaryKey": [part.strip() for part in data["primaryKey"].split(",") if part.strip()],
-        }
+    if isinstance(data, Mapping):
+        link["data"] = data = dict(data)
+        if isinstance(data.get("primaryKey"), str):
+            data["primaryKey"] = [part.strip() for part in data["primaryKey"].split(",") if part.strip()]
+        if isinstance(data.get("startFrom"), date):
+            data["startFrom"] = data["startFrom"].isoformat()
     return link
 
 

@@ -83,18 +83,31 @@ class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, re
 
     mode: Literal["stream", "batch"] = "batch"
     """stream: as soon as possible; batch: every `frequency` minutes."""
-    data_layout: Literal["segment-single-table"] = "segment-single-table"
+    data_layout: Literal["segment-single-table", "segment", "jitsu-legacy", "passthrough"] = (
+        "segment-single-table"
+    )
+    keep_original_names: bool = False
+    """Columns keep the names that keys have (messageId); false: snake case (message_id)."""
     table_name: Annotated[str, Meta(min_length=1, max_length=63)] = "events"
+    """Of all events; with layout `segment`, which has tables of its own, of what has no type."""
+    table_name_template: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """The table of each event, with `{{.path}}` for a value in it; `table_name` if there is no such value."""
     primary_key: tuple[str, ...] = ("message_id",)
+    """`message_id` stands for the column of the message id, whatever the layout calls it."""
     deduplicate: bool = True
     """Merge rows by `primary_key`; false: insert only."""
     timestamp_column: str | None = "timestamp"
+    """`timestamp` stands for the column of the event's time, whatever the layout calls it."""
+    partition: Literal["none", "day"] = "none"
+    """day: tables that Penstock makes are partitioned by the day of receipt."""
     schema_freeze: bool = False
     """Add no columns; what does not fit goes to `_unmapped_data`."""
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     """Events per transaction at most; none: `delivery.batch_events_max`."""
     frequency: Annotated[int, Meta(ge=1, le=1440)] = 5
     """Minutes between the flushes of batch mode."""
+    start_from: Annotated[str, Meta(min_length=1, max_length=40)] = "oldest"
+    """Where the link begins when it is first seen: `oldest` retained event, `now`, or a time (ISO 8601)."""
     disabled: bool = False
 
 

@@ -6,6 +6,7 @@ Flushers read their stream in order (reader), lay events out as rows (layouts), 
 
 from .dead_letters import DeadLetter, DeadLetters, Payload
 from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
+from .start import StartFrom
 from .supervisor import Delivery
 from .waits import Patience
 
@@ -21,4 +22,5 @@ __all__ = [
     "ParkedTable",
     "Patience",
     "Payload",
+    "StartFrom",
 ]

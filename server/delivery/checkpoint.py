@@ -47,9 +47,20 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     release: int = 0
     paused: bool = False
 
+    @property
+    def reached(self) -> int:
+        """The offset up to which there is nothing to do."""
+        return max(self.last, self.begin)
+
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Checkpoint)
+
+
+def is_known(catalog: TableEnv, link_id: str, generation: int) -> bool:
+    """Whether this generation of the link has a checkpoint: then its `begin` is decided."""
+    data = catalog.get(TABLE, link_id.encode())
+    return data is not None and _decoder.decode(data).generation == generation
 
 
 def load(catalog: TableEnv, link_id: str, generation: int, begin: int) -> Checkpoint:

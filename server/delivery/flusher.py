@@ -139,6 +139,7 @@ class Flusher:
         `alarm`.
         """
         try:
+            await self._until_done(self.ledger.start)
             await self._look()
             while not await self._goes_on():
                 pass

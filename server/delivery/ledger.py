@@ -24,6 +24,7 @@ from .dead_letters import Payload, drop_put, index_put, payload_put
 from .lanes import Change, Lanes, unpack
 from .links import LinkConfig
 from .outcome import Dropped, Outcome
+from .start import start_offset
 
 _PAYLOADS_PER_WRITE: Final = 64
 _LEAP_MIN: Final = 1_000_000
@@ -41,8 +42,19 @@ class Ledger:
         self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
         self.lanes = Lanes(store.catalog, link.id, link.generation)
         self.checkpoint: Checkpoint = checkpoints.load(
-            store.catalog, link.id, link.generation, _oldest_retained(store, link.stream_id)
+            store.catalog, link.id, link.generation, start_offset(store.wal, link.stream_id, "oldest")
         )
+        self._started = checkpoints.is_known(store.catalog, link.id, link.generation)
+
+    async def start(self) -> None:
+        """Decides where the link begins if it was never seen before: durably, before anything else."""
+        if self._started:
+            return
+        read = partial(start_offset, self._store.wal, self._link.stream_id, self._link.start_from)
+        begin = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        async with self._changing:
+            await self._write(replace(self.checkpoint, begin=begin))
+        self._started = True
 
     async def begin(self, intent: Intent) -> None:
         """The batch may land from now on."""
@@ -120,7 +132,7 @@ class Ledger:
     def keep_after(self) -> int:
         """The WAL is needed behind this offset: from the checkpoint, or the oldest parked event, on."""
         first = self.lanes.first
-        return self.checkpoint.last if first is None else min(self.checkpoint.last, first - 1)
+        return self.checkpoint.reached if first is None else min(self.checkpoint.reached, first - 1)
 
     async def _write(
         self, after: Checkpoint, ops: Sequence[Put | Delete] = (), changes: Sequence[Change] = ()
@@ -151,12 +163,6 @@ class Ledger:
             for event in events
             if event is not None
         ]
-
-
-def _oldest_retained(store: Store, stream_id: str) -> int:
-    """The offset behind which a new link begins."""
-    first = store.wal.first(stream_id)
-    return store.wal.head(stream_id) if first is None else first - 1
 
 
 def _events_at_most(dropped: Dropped) -> int:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from server.warehouse import TableOptions, table_name
 
-from .start import StartFrom
 from .stamps import LayoutName, stamps_of
+from .start import StartFrom
 from .table_names import constant_of
 
 
@@ -58,6 +58,9 @@ def table_options(link: LinkConfig) -> TableOptions:
         timestamp_column=stamps.timestamp if time_column == "timestamp" else time_column,
         schema_freeze=link.schema_freeze,
         trusted_tables=_trusted_tables(link),
+        generic_table=table_name(link.table_name),
+        partition=link.partition,
+        received_column=stamps.received_at,
     )
 
 

@@ -130,8 +130,9 @@ class Delivery:
         return kept
 
     def link_outcome(self, stream_id: str, offset: int) -> list[LinkOutcome]:
-        """What became of that event on each link of its stream."""
-        return [self._fate(f, offset) for f in self._flushers.values() if f.link.stream_id == stream_id]
+        """What became of that event on each link of its stream; a link that began behind it has no say."""
+        links = [f for f in self._flushers.values() if f.link.stream_id == stream_id]
+        return [self._fate(f, offset) for f in links if offset > f.ledger.checkpoint.begin]
 
     async def pause(self, link_id: str) -> bool:
         """Delivers nothing more of the link, also after a restart, until `resume`; what comes in is kept.
@@ -207,7 +208,7 @@ class Delivery:
     def _status(self, flusher: Flusher) -> LinkStatus:
         link, ledger, wal = flusher.link, flusher.ledger, self._store.wal
         checkpoint = ledger.checkpoint
-        waiting = wal.backlog(link.stream_id, checkpoint.last).events + ledger.lanes.events
+        waiting = wal.backlog(link.stream_id, checkpoint.reached).events + ledger.lanes.events
         return LinkStatus(
             link_id=link.id,
             stream_id=link.stream_id,

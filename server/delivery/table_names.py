@@ -1,22 +1,20 @@
 """Tables that an event names: by `JITSU_TABLE_NAME`, or by the link's `tableNameTemplate`. Pure; any thread.
 
-Grammar of a template: text with places for values, each written `{{.path}}`, where a path is keys joined by
-dots (`{{.type}}`, `{{.context.page.host}}`) into the event as it is delivered: names of the protocol, not of
-columns. A value goes in in lower case, what is neither letter nor digit as `_`; so `{{.event}}` makes
-`order_done` of "Order Done". A text, number or truth value is one; if there is none (absent, null, empty, an
-object, an array) the template names no table, and the layout's own table takes the event.
+Grammar of a template (server/catalog checks it): text with places for values, each written `{{.path}}`, where
+a path is keys joined by dots (`{{.type}}`, `{{.context.page.host}}`) into the event as it is delivered: names
+of the protocol, not of columns. A value goes in in lower case, what is neither letter nor digit as `_`; so
+`{{.event}}` makes `order_done` of "Order Done". A text, number or truth value is one; if there is none (absent,
+null, empty, an object, an array) the template names no table, and the layout's own table takes the event.
 """
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from server.warehouse import table_name
 
 from .parts import TABLE_KEY
-
-TEMPLATE: Final = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
-"""What a template must match as a whole."""
 
 _PLACE: Final = re.compile(r"\{\{\s*((?:\.[^{}.\s]+)+)\s*\}\}")
 _NO_LETTER: Final = re.compile(r"\W")
@@ -71,5 +69,9 @@ def _value_at(path: _Path, event: Any) -> str | None:
         event = event.get(key)
     if type(event) not in (str, int, float, bool) or event == "":
         return None
-    text = str(event) if type(event) is not bool else ("true" if event else "false")
-    return _NO_LETTER.sub("_", text[:_VALUE_CHARS_MAX].lower())
+    return _spelt(str(event)[:_VALUE_CHARS_MAX])
+
+
+@lru_cache(4_096)
+def _spelt(text: str) -> str:
+    return _NO_LETTER.sub("_", text.lower())
