@@ -9,6 +9,7 @@ from server.ingest.decode import decode_batch, decode_event
 from server.ingest.head import UnknownHeadError
 from server.ingest.inflate import inflate
 from server.ingest.message_id import message_hash, stream_seed
+from server.ingest.pixels import PixelDialect, pixel_event
 from server.ingest.restore import restore, restorer
 from server.ingest.values import (
     EVENT_TYPES,
@@ -32,6 +33,7 @@ __all__ = [
     "ItemError",
     "KeyKind",
     "Limits",
+    "PixelDialect",
     "Refusal",
     "RequestFacts",
     "UnknownHeadError",
@@ -43,6 +45,7 @@ __all__ = [
     "decode_lines",
     "inflate",
     "message_hash",
+    "pixel_event",
     "restore",
     "restorer",
     "stream_seed",

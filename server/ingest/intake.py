@@ -104,7 +104,7 @@ class Intake:
 
     def refuse(self, index: int, item: object, fault: Fault) -> None:
         """Notes that item `index` of the batch is refused."""
-        event = _parsed(item)
+        event = None if fault.slug == "bad_json" else _parsed(item)
         message_id = self._id_of(event) if isinstance(event, dict) else None
         self._errors.append(ItemError(index, message_id or None, fault.slug, fault.message))
 
@@ -146,6 +146,8 @@ class ClassicIntake(Intake):
 
     def take_strict(self, item: Item) -> Fault | None:
         """Adds an event that is probably strict JSON, and surely UTF-8."""
+        if len(item) > self._bytes_max:
+            return self._too_large()
         try:
             envelope = decode_classic_envelope(item)
         except IRREGULAR:

@@ -19,7 +19,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+# One bracket or the end, and all up to it; a string is skipped whole, one without an end reaches to the end.
+# It matches wherever it is tried, and takes nothing twice: so it is linear.
+_NEXT_BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([\[\]{}]|\Z)', re.DOTALL)
+# What has more brackets is not looked through for the deep ones: 0.1 s on the reference box.
+_BRACKETS_MAX = 200_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Python refuses to make an int of more digits (sys.int_info), and so does msgspec.
 _DIGITS_MAX = 4300
@@ -65,9 +69,18 @@ class Repairs:
 def parse(body: bytes, repairs: Repairs) -> Any:
     """The value in `body`, repaired; raises `UnreadableError`."""
     text = _text(body, repairs)
+    before = repairs.count
     try:
         return _clean(_loads(text, repairs), repairs)
     except RecursionError:
+        repairs.count = before + 1
+    if sum(map(text.count, "[]{}")) > _BRACKETS_MAX:
+        raise UnreadableError("nested too deeply")
+    # Around the item of a batch there are two levels more.
+    text = _shorten(text, DEPTH_MAX + 2)
+    try:
+        return _clean(_loads(text, repairs), repairs)
+    except RecursionError:  # brackets that nothing closes
         raise UnreadableError("nested too deeply") from None
 
 
@@ -129,10 +142,10 @@ def load(item: bytes) -> Any:
     try:
         value = _decode(item)
     except (msgspec.MsgspecError, RecursionError):
-        return parse(_shorten(item), Repairs())
+        return parse(_shorten(item.decode()).encode(), Repairs())
     # Counting brackets is cheap, and tells of nearly every event that it cannot be deep.
     if len(item) > 2 * DEPTH_MAX and item.count(b"{") + item.count(b"[") > DEPTH_MAX and _is_deep(value):
-        return _decode(_shorten(item))
+        return _decode(_shorten(item.decode()))
     return value
 
 
@@ -150,20 +163,19 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _shorten(item: bytes) -> bytes:
-    """`item` with every array or object deeper than `DEPTH_MAX` levels replaced by a string of its JSON."""
-    text = item.decode()
+def _shorten(text: str, depth_max: int = DEPTH_MAX) -> str:
+    """`text` with every array or object deeper than `depth_max` levels replaced by a string of its JSON."""
     parts: list[str] = []
     depth = start = done = 0
-    for token in _STRING_OR_BRACKET.finditer(text):
-        mark = token[0]
-        if mark in "{[":
+    for token in _NEXT_BRACKET.finditer(text):
+        mark = token[1]
+        if mark in ("{", "["):
             depth += 1
-            if depth == DEPTH_MAX + 1:
-                start = token.start()
-        elif mark in "}]":
-            if depth == DEPTH_MAX + 1:
+            if depth == depth_max + 1:
+                start = token.start(1)
+        elif mark:
+            if depth == depth_max + 1:
                 parts += (text[done:start], json.dumps(text[start : token.end()]))
                 done = token.end()
             depth -= 1
-    return "".join((*parts, text[done:])).encode()
+    return "".join((*parts, text[done:]))
