@@ -210,6 +210,17 @@ class Penstock:
         ).body.decode() and not self.metric("penstock_link_backlog_events")
 
 
+@contextlib.contextmanager
+def running(server: Penstock) -> Iterator[Penstock]:
+    """The server, started; it must stop in order, and is killed if the test fails."""
+    try:
+        yield server.start()
+        assert server.stop() == 0
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
 def track(message_id: str, **properties: object) -> dict[str, object]:
     """A small track event."""
     return {

@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.traffic.recordings import recorded
 from tests.contract.traffic.reference import told
-from tests.running import Penstock, configuration, datasource, eventually, free_port, rows, track
+from tests.running import Penstock, configuration, datasource, eventually, free_port, rows, running, track
 from tests.sdk.live import SDKS, Driver, Sdk
 
 pytestmark = pytest.mark.long
@@ -56,21 +56,19 @@ def test_every_event_arrives_once(sdk: Sdk, tmp_path: Path, database: str) -> No
     page_port = free_port()
     conf = configuration(free_port(), tmp_path / "data", database)
     conf["streams"]["site"] = _stream(sdk, page_port)
-    server = Penstock(tmp_path, conf).start()
-    for scenario in sdk.scenarios:
-        with _driving(sdk, server, page_port, scenario, 3_500) as driver:
-            driver.finish()
-    server.drained()
+    with running(Penstock(tmp_path, conf)) as server:
+        for scenario in sdk.scenarios:
+            with _driving(sdk, server, page_port, scenario, 3_500) as driver:
+                driver.finish()
+        server.drained()
     assert _arrived(database) == _sent(sdk, *sdk.scenarios)
-    assert server.stop() == 0
 
 
 def test_through_429_503_and_a_restart(sdk: Sdk, tmp_path: Path, database: str) -> None:
     page_port = free_port()
     scenario = "batch" if "batch" in sdk.scenarios else "types"
     stays_ms = 30_000 if sdk.insists else 3_500
-    server = Penstock(tmp_path, _troubled(sdk, tmp_path, page_port)).start()
-    with ExitStack() as driving:
+    with running(Penstock(tmp_path, _troubled(sdk, tmp_path, page_port))) as server, ExitStack() as driving:
         with _Hog(server, sdk.key) as hog:
             driver = driving.enter_context(_driving(sdk, server, page_port, scenario, stays_ms))
             eventually(hog.has_made_others_wait, "the SDK meets a 429")
@@ -82,10 +80,9 @@ def test_through_429_503_and_a_restart(sdk: Sdk, tmp_path: Path, database: str) 
         server.conf["streams"]["site"] |= _stream(sdk, page_port)
         server.start()
         driver.finish()
-    server.drained()
+        server.drained()
     sent, arrived = _sent(sdk, scenario), _arrived(database)
     assert arrived == sent if sdk.insists else arrived <= sent
-    assert server.stop() == 0
 
 
 def _stream(sdk: Sdk, page_port: int) -> dict[str, object]:
