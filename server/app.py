@@ -19,7 +19,7 @@ from server.routes.lane import IngestLane
 from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
 
-_FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events")
+_FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events", "/api/v1/links")
 
 
 def ingest_routes() -> dict[str, IngestRoute]:

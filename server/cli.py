@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "check": ("check", "Name every fault of a configuration file."),
     "sql": ("sql", "Run SQL in a destination and print the rows."),
     "events": ("events", "Where is my event? Ask the running server."),
+    "links": ("links", "How the links are; pause and resume them."),
     "version": ("version", "Print the version."),
 }
 

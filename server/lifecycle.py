@@ -30,6 +30,7 @@ from server.routes.admin import AdminAccess
 from server.routes.body import Bodies
 from server.routes.events import register_events
 from server.routes.lane import IngestLane
+from server.routes.links import register_links
 from server.routes.operations import register_operations
 from server.settings import ADDRESS_FILE, Config
 from server.translation import body_limits, event_limits, store_options, stream_keys
@@ -106,6 +107,8 @@ class Run:
         )
         unready, stats = self.unready, self.store.wal.stats
         register_operations(framework, self.heartbeats, unready, sources, stats, access, self.clock)
+        outbound = self.outbound
+        register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
         return Entry(lane, ingest_routes(), framework)
 

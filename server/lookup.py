@@ -56,7 +56,7 @@ class EventLookup:
             "event": event.get("event"),
             "stream": stored.stream,
             "offset": stored.offset,
-            "acceptedAt": _iso(stored.committed_ms),
+            "acceptedAt": iso_time(stored.committed_ms),
             "links": [
                 {"link": outcome.link_id, "state": outcome.fate.value, "reason": outcome.reason}
                 for outcome in outcomes
@@ -65,10 +65,11 @@ class EventLookup:
 
     def _horizon(self) -> dict[str, object]:
         oldest_ms = self._wal.stats().oldest_ms
-        return {"since": _iso(oldest_ms) if oldest_ms else None}
+        return {"since": iso_time(oldest_ms) if oldest_ms else None}
 
 
-def _iso(wall_ms: int) -> str:
+def iso_time(wall_ms: int) -> str:
+    """A wall time as ISO 8601 in UTC, to the millisecond."""
     return (
         datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )

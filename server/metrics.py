@@ -58,10 +58,10 @@ def info_samples(name: str) -> Iterator[Sample]:
 
 
 def ingest_samples(counters: IngestCounters) -> Iterator[Sample]:
-    """The ingest side of /metrics."""
+    """The ingest side of /metrics. In a thread: the counters go on growing meanwhile, so they are copied."""
     yield Sample(
         "penstock_events_accepted", "counter", "Events made durable.", ("stream",),
-        [((stream,), n) for stream, n in counters.accepted.items()],
+        [((stream,), n) for stream, n in list(counters.accepted.items())],
     )  # fmt: skip
     yield Sample(
         "penstock_events_dropped", "counter", "Events answered 2xx, not stored.", ("stream", "reason"),
@@ -69,7 +69,7 @@ def ingest_samples(counters: IngestCounters) -> Iterator[Sample]:
     )  # fmt: skip
     yield Sample(
         "penstock_refused", "counter", "Requests and batch items refused, by reason.", ("reason",),
-        [((slug,), n) for slug, n in counters.refused.items()],
+        [((slug,), n) for slug, n in list(counters.refused.items())],
     )  # fmt: skip
     yield Sample(
         "penstock_events_repaired", "counter", "Repairs of bodies that were not strict JSON.", (),
@@ -135,11 +135,18 @@ def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
         ("delivered", "counter", "Events delivered.", lambda link: link.delivered),
         ("dropped", "counter", "Events dropped by the link.", lambda link: link.dropped),
         ("dead_letters", "counter", "Events dead-lettered.", lambda link: link.dead_letters),
+        ("parked_events", "gauge", "Events waiting for a locked table.", _parked_events),
+        ("rate", "gauge", "Events delivered per second lately.", lambda link: link.rate_per_s),
+        ("paused", "gauge", "1 while paused by an operator.", lambda link: link.paused_by == "operator"),
         ("up", "gauge", "0 while backing off, paused or stopped.", lambda link: link.state in moving),
     )
     for name, kind, text, value in metrics:
         rows = [((link.link_id, link.stream_id, link.destination_id), value(link)) for link in links]
         yield Sample(f"penstock_link_{name}", kind, text, names, rows)
+
+
+def _parked_events(link: LinkStatus) -> int:
+    return sum(parked.events for parked in link.parked)
 
 
 Source = Callable[[], Iterable[Sample]]

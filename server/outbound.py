@@ -63,6 +63,14 @@ class Outbound:
             return self._delivery.status()
         return [self._waiting(link) for link in link_configs(self._config)]
 
+    async def pause(self, link_id: str) -> bool:
+        """As `Delivery.pause`; False also while delivery has not started."""
+        return self._delivery is not None and await self._delivery.pause(link_id)
+
+    async def resume(self, link_id: str) -> bool:
+        """As `Delivery.resume`; False also while delivery has not started."""
+        return self._delivery is not None and await self._delivery.resume(link_id)
+
     def keep_after(self) -> dict[str, int] | None:
         """Stream → offset up to which every link is done; None while that is not known."""
         return self._delivery.keep_after() if self._delivery is not None else None
@@ -108,7 +116,7 @@ class Outbound:
             id_: postgres_config(destination, address)
             for id_, destination in self._config.destinations.items()
         }
-        self._delivery = Delivery(
+        delivery = Delivery(
             self._store,
             link_configs(self._config),
             destinations,
@@ -118,7 +126,8 @@ class Outbound:
             connections_max=self._config.delivery.connections_max,
             limits=warehouse_limits(self._config),
         )
-        self._delivery.start()
+        delivery.start()
+        self._delivery = delivery
 
     async def _supervise(self, embedded: EmbeddedPostgres) -> None:
         address: PostgresAddress | None = None
@@ -126,22 +135,21 @@ class Outbound:
         while True:
             try:
                 found = await asyncio.to_thread(embedded.start if address is None else embedded.ensure)
+                if found is not None and found != address:
+                    await self._move(found)
+                    address = found
             except Exception as error:  # whatever it is, the next look may find it mended
                 if self.embedded_error != str(error):
-                    _log.error(
-                        "the embedded Postgres does not run; events are kept and delivered later: %s", error
-                    )
+                    _log.error("nothing is delivered yet; events are kept and delivered later: %s", error)
                 self.embedded_error = str(error)
                 wait_s = min(wait_s * 2, _RETRY_CAP_S)
             else:
                 self.embedded_error = None
                 wait_s = _LOOK_S
-                if found is not None and found != address:
-                    await self._move(found)
-                    address = found
             await asyncio.sleep(wait_s)
 
     async def _move(self, address: PostgresAddress) -> None:
         if self._delivery is not None:
-            await self._delivery.stop(0.0)
+            before, self._delivery = self._delivery, None
+            await before.stop(0.0)
         self._deliver(address)

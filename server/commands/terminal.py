@@ -67,7 +67,7 @@ def configuration(conf: Path | None, flags: Mapping[str, str | None]) -> Config:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
     """Rows under headings in aligned columns; one field per line where that would be wider than `width`."""
-    rows = [[_visible(value) for value in row] for row in rows]
+    rows = [[visible(value) for value in row] for row in rows]
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(headings, *cells, strict=True)]
     if sum(widths) + 3 * len(widths) > width and cells:
@@ -87,7 +87,7 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Event data is a stranger's: nothing in it may steer the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 

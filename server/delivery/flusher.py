@@ -313,7 +313,7 @@ class Flusher:
                 self._require_certainty(error)
                 if error.table == batch.lane:
                     raise _LaneLockedError(error) from error
-                if error.table in tables - locked and self._may_park(error.table):
+                if error.table in tables - locked and self._may_park(error.table, locked):
                     locked.add(error.table)
                     self.watch.locked(error)
                     _log.warning("link %s: parked: %s", self.link.id, error.reason)
@@ -325,11 +325,10 @@ class Flusher:
         if self._in_doubt:
             raise _StartAgainError(_in_words(error)) from error
 
-    def _may_park(self, table: str) -> bool:
-        """Whether others can go on while the events of that table wait."""
-        lanes = self.ledger.lanes.tables
+    def _may_park(self, table: str, locked: set[str]) -> bool:
+        """Whether others can go on while the events of that table wait, beside those of `locked`."""
         others = self._several_tables or not self._tables <= {table}
-        return others and (table in lanes or len(lanes) < LANES_MAX)
+        return others and len(locked | {*self.ledger.lanes.tables, table}) <= LANES_MAX
 
     def _outcome(self, batch: Prepared, refused: dict[int, Refused], parked: dict[int, str]) -> Outcome:
         by_table: dict[str, list[int]] = {}

@@ -22,7 +22,7 @@ def stats() -> WalStats:
 
 def link() -> LinkStatus:
     values = {field.name: 0 for field in fields(LinkStatus)}
-    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "state": LinkState.WAITING}
+    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "state": LinkState.WAITING, "parked": ()}
     return LinkStatus(**(values | names))
 
 

@@ -19,6 +19,7 @@ import asyncpg
 
 from server.clock import SystemClock
 from server.delivery import Delivery, LinkConfig, LinkState, LinkStatus, Patience
+from server.delivery.stamps import LayoutName
 from server.ingest import Decoded, RequestFacts, decode_batch, stream_seed
 from server.ingest import Limits as EventLimits
 from server.warehouse import Limits, PostgresConfig
@@ -29,6 +30,7 @@ STREAM = "site"
 LINK = LinkConfig("link", STREAM, "pg", generation=1, mode="stream", flush_interval_s=0.01)
 PATIENCE = Patience(retry_first_s=0.01, retry_cap_s=0.05, pause_first_s=0.05, pause_cap_s=0.1)
 OPTIONS = StoreOptions(free_bytes_min=0)
+IMPATIENT = Limits(lock_timeout_s=0.2)
 
 
 def config_of(url: str, port: int | None = None) -> PostgresConfig:
@@ -128,7 +130,7 @@ async def fill(path: Path, events: Sequence[dict[str, Any]]) -> None:
 
 
 @asynccontextmanager
-async def crashing(path: Path, url: str, port: int) -> AsyncIterator[None]:
+async def crashing(path: Path, url: str, port: int, layout: LayoutName = LINK.layout) -> AsyncIterator[None]:
     """A box in a child process, delivering by way of the proxy on `port`; killed with SIGKILL at the end."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -137,6 +139,7 @@ async def crashing(path: Path, url: str, port: int) -> AsyncIterator[None]:
         str(path),
         url,
         str(port),
+        layout,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -158,10 +161,10 @@ async def fetch(url: str, sql: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-async def message_ids(url: str, table: str = "events") -> list[str]:
-    """What landed, sorted; repeats included."""
-    rows = await fetch(url, f'SELECT message_id FROM "{table}" ORDER BY 1')
-    return [row["message_id"] for row in rows]
+async def message_ids(url: str, table: str = "events", column: str = "message_id") -> list[str]:
+    """What landed, sorted; repeats included. `column` is where the layout has the message id."""
+    rows = await fetch(url, f'SELECT "{column}" FROM "{table}" ORDER BY 1')
+    return [row[column] for row in rows]
 
 
 def without_key(link: LinkConfig = LINK) -> LinkConfig:
@@ -172,11 +175,12 @@ def without_key(link: LinkConfig = LINK) -> LinkConfig:
 BATCHED = replace(without_key(), batch_events_max=600)
 
 
-async def _child(path: str, url: str, port: str) -> None:
-    async with running(Path(path), {"pg": config_of(url, int(port))}, [BATCHED]):
+async def _child(path: str, url: str, port: str, layout: LayoutName) -> None:
+    link = replace(BATCHED, layout=layout)
+    async with running(Path(path), {"pg": config_of(url, int(port))}, [link], limits=IMPATIENT):
         print("delivering", flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_child(*sys.argv[1:]))
+    asyncio.run(_child(*sys.argv[1:]))  # type: ignore[arg-type]

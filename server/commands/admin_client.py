@@ -1,0 +1,62 @@
+"""Commands that ask the running server: its admin endpoints, found by what it wrote down."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+
+from server.commands.terminal import Mistake, configuration
+from server.settings import ADDRESS_FILE, Config
+
+TIMEOUT_S = 15
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+url_option = click.option("--url", help="Address of the server, if it is not the one of the configuration.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as it is.")
+
+
+def ask(conf: Path | None, url: str | None, path: str, method: str = "GET") -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer. Raises Mistake if there is none."""
+    config = configuration(conf, {})
+    if not config.server.admin_token:
+        raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
+    address = url or _running(config)
+    request = urllib.request.Request(
+        address.rstrip("/") + path, headers={"X-Admin-Token": config.server.admin_token}, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, _body(error)
+    except (OSError, ValueError) as error:
+        raise Mistake(f"no answer from {address}: {error}; is the server running there? (--url)") from error
+
+
+def _running(config: Config) -> str:
+    """Where the server listens: what it wrote into its data directory (flags may differ from the file)."""
+    try:
+        found = urllib.parse.urlsplit((config.data_dir / ADDRESS_FILE).read_text().strip())
+        host, port = found.hostname or "", found.port
+    except (OSError, ValueError):
+        host, port = config.server.host, config.server.port
+    host = ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        body = json.loads(error.read())
+    except ValueError:
+        body = None
+    return body if isinstance(body, dict) else {"message": f"the server answered {error.code}"}
+
+
+def require(satisfied: bool, answer: dict[str, Any]) -> None:
+    """Raises Mistake with what the server said, unless satisfied."""
+    if not satisfied:
+        raise Mistake(str(answer.get("message", "the server answered something else than expected")))
