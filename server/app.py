@@ -11,51 +11,94 @@ from typing import Any, Final
 
 from blacksheep import Application, Request, Response, Router
 
-from server.routes import batch, gateway, jitsu
+from server.routes import batch, classic, gateway, jitsu, pixel, sdk_metrics
 from server.routes.admin import problem_response
-from server.routes.family import IngestRoute
+from server.routes.answers import Answers
+from server.routes.bootstrap import Documents
+from server.routes.family import Family, IngestRoute
 from server.routes.framework import call_framework
 from server.routes.lane import IngestLane
 from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
+from server.routes.sdk_metrics import SdkMetrics
 
 _FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events", "/api/v1/links")
 
 
 def ingest_routes() -> dict[str, IngestRoute]:
-    """Every ingest path of the server."""
-    return {**jitsu.routes(), **gateway.routes(), **batch.routes()}
+    """Every ingest path of the server that takes POST, but random ones (`classic.random_route`)."""
+    return {**jitsu.routes(), **gateway.routes(), **batch.routes(), **classic.routes()}
 
 
 class Entry:
-    """The RSGI entry of the process. `framework` answers what is not ingest."""
+    """The RSGI entry of the process. `posts` and `gets` answer what brings no event, `framework` what is not
+    ingest.
+    """
 
-    def __init__(self, lane: IngestLane, routes: dict[str, IngestRoute], framework: Application) -> None:
+    def __init__(
+        self,
+        lane: IngestLane,
+        documents: Documents,
+        sdk_metrics: SdkMetrics,
+        posts: Answers,
+        gets: Answers,
+        framework: Application,
+    ) -> None:
         self._lane = lane
-        self._routes = routes
+        self._documents = documents
+        self._sdk_metrics = sdk_metrics
+        self._posts = posts
+        self._gets = gets
         self._framework = framework
+        self._routes = ingest_routes()
+        self._pixels = pixel.routes()
 
     def __rsgi__(self, scope: Scope, transport: Transport) -> Coroutine[Any, Any, None]:
         """The answer to one request, once it is awaited (a coroutine less per request than `async def`)."""
-        path = scope.path
-        route = self._routes.get(path)
-        if route is not None:
+        route = self._routes.get(scope.path)
+        if route is not None and scope.method == "POST":
             return self._lane.handle(route, scope, transport)
-        if path.startswith(_FRAMEWORK_PATHS) and scope.method != "OPTIONS":
-            return call_framework(self._framework, scope, transport)
-        return self._unknown(path, scope, transport)
+        return self._not_hot(route, scope, transport)
 
-    async def _unknown(self, path: str, scope: Scope, transport: Transport) -> None:
+    async def _not_hot(self, route: IngestRoute | None, scope: Scope, transport: Transport) -> None:
+        """All but POST on a path of the table. `/api/v1/events` is of two kinds: GET there reads events."""
+        path, method, origin = scope.path, scope.method, scope.headers.get("origin")
+        if _is_framework(path) and method != "OPTIONS" and (route is None or method == "GET"):
+            return await call_framework(self._framework, scope, transport)
+        if (route := route or classic.random_route(path)) is not None:
+            if method == "POST":
+                return await self._lane.handle(route, scope, transport)
+            return self._posts.other_method(route.family, method, origin, transport)
+        if (route := self._pixels.get(path) or pixel.unknown_route(path)) is not None:
+            if method == "GET":
+                return await self._lane.handle(route, scope, transport)
+            return self._gets.other_method(route.family, method, origin, transport)
+        if (document := self._documents.handler(path)) is not None:
+            return await document(scope, transport)
+        if path in sdk_metrics.PATHS:
+            return await self._sdk_metrics.handle(scope, transport)
+        return self._unknown(path, method, origin, transport)
+
+    def _unknown(self, path: str, method: str, origin: str | None, transport: Transport) -> None:
         """JSON for a path that nobody knows; below /api/s/ it is an unknown event type."""
-        origin = scope.headers.get("origin")
-        family = jitsu.FAMILY if path.startswith(jitsu.PREFIXES) else gateway.FAMILY
-        if scope.method == "OPTIONS":
-            return self._lane.other_method(family, "OPTIONS", origin, transport)
-        if family is jitsu.FAMILY and scope.method == "POST":
+        family = _family_of(path)
+        if method == "OPTIONS":
+            return self._posts.other_method(family, method, origin, transport)
+        if family is jitsu.FAMILY and method == "POST":
             refused = Refused("unknown_type", f"unknown event type: {path.rsplit('/', 1)[-1][:64]}")
         else:
             refused = Refused("not_found", f"no route {path[:200]}")
-        return self._lane.refuse(family, refused, origin, transport)
+        return self._posts.refuse(family, refused, origin, transport)
+
+
+def _is_framework(path: str) -> bool:
+    return path in _FRAMEWORK_PATHS or path.startswith("/api/v1/events/")
+
+
+def _family_of(path: str) -> Family:
+    if path.startswith(jitsu.PREFIXES):
+        return jitsu.FAMILY
+    return classic.FAMILY if path.startswith(classic.PREFIXES) else gateway.FAMILY
 
 
 def make_framework() -> Application:

@@ -18,7 +18,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from server.access import TrustedProxies, WriteKeys
-from server.app import Entry, ingest_routes, make_framework
+from server.app import Entry, make_framework
 from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
@@ -27,11 +27,16 @@ from server.lookup import EventLookup
 from server.metrics import IngestCounters, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
+from server.routes.answers import Answers
 from server.routes.body import Bodies
+from server.routes.bootstrap import Documents
+from server.routes.cors import Cors
 from server.routes.events import register_events
 from server.routes.lane import IngestLane
 from server.routes.links import register_links
 from server.routes.operations import register_operations
+from server.routes.pixel import Gifs
+from server.routes.sdk_metrics import SdkMetrics
 from server.settings import ADDRESS_FILE, Config
 from server.translation import body_limits, event_limits, store_options, stream_keys
 from storage import SWITCH_INTERVAL_S, Store, StorePoisoned
@@ -89,16 +94,23 @@ class Run:
         """The routes over these parts; those that are not hot are added to `framework`."""
         config = self.config
         keys = WriteKeys(map(stream_keys, config.streams.values()), development=config.server.development)
+        proxies = TrustedProxies(config.server.trusted_proxies)
+        posts = Answers(Cors(keys.origins), "POST", self.counters)
+        gets = Answers(Cors(keys.origins, "GET, OPTIONS"), "GET", self.counters)
         lane = IngestLane(
             self.store.wal,
             keys,
-            TrustedProxies(config.server.trusted_proxies),
+            proxies,
             self.closed,
             self.bodies,
             event_limits(config),
+            posts,
+            Gifs(keys.origins, self.counters),
             self.counters,
             self.clock,
         )
+        documents = Documents(keys, proxies, config.server.public_url, gets)
+        sdk_metrics = SdkMetrics(self.bodies, posts, self.counters)
         access = AdminAccess(config.server.admin_token)
         sources = (
             lambda: info_samples(config.server.name),
@@ -110,7 +122,7 @@ class Run:
         outbound = self.outbound
         register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
-        return Entry(lane, ingest_routes(), framework)
+        return Entry(lane, documents, sdk_metrics, posts, gets, framework)
 
     def ended_early(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """A task that the server cannot be without has ended: say so, and end with a status that tells it."""

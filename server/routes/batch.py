@@ -1,12 +1,13 @@
-"""The batch family: `{"batch": […]}` bodies. A bad item does not sink the good ones; the answer lists it."""
+"""The batch family: `{"batch": […]}` bodies, and arrays. A bad item sinks no good one; it is listed."""
 
-from server.ingest import Decoded
+from server.ingest import Decoded, decode_batch
 from server.routes.family import Family, IngestRoute, item_errors, json_bytes
 from server.routes.gateway import error_body
 
 # SDKs append /b or /batch to whatever host they were configured with, hence the doubled and unprefixed forms.
 _V1_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/v1/batch/b")
-_OTHER_PATHS = ("/batch", "/b", "/batch/b", "/api/s/s2s/batch")
+# RudderStack's beacon can send no header, so its key is in the query.
+_OTHER_PATHS = ("/batch", "/b", "/batch/b", "/api/s/s2s/batch", "/beacon/v1/batch")
 
 
 def _success(decoded: Decoded) -> bytes:
@@ -27,6 +28,7 @@ FAMILY = Family("batch", error_body)
 
 def routes() -> dict[str, IngestRoute]:
     """Every path of the family."""
-    table = {path: IngestRoute(FAMILY, _success, batch=True, needs_identity=True) for path in _V1_PATHS}
-    table |= {path: IngestRoute(FAMILY, _success, batch=True) for path in _OTHER_PATHS}
-    return table
+    named = IngestRoute(FAMILY, _success, decode_batch, needs_identity=True)
+    return dict.fromkeys(_V1_PATHS, named) | dict.fromkeys(
+        _OTHER_PATHS, IngestRoute(FAMILY, _success, decode_batch)
+    )

@@ -15,6 +15,7 @@ from server.ingest import Refusal, inflate
 from server.metrics import IngestCounters
 from server.routes.refusal import Refused
 from server.routes.rsgi import RequestHeaders, Transport
+from server.routes.upload import uploaded_file
 
 _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024  # larger ones go to a thread: zlib takes ~10 ms a megabyte
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -58,10 +59,10 @@ class Bodies:
                 task.cancel()
 
     async def read(
-        self, headers: RequestHeaders, transport: Transport, declared: int, now_s: float
+        self, headers: RequestHeaders, transport: Transport, declared: int, now_s: float, upload: bool
     ) -> bytes | Refusal:
-        """The body, inflated if its Content-Encoding says gzip. `declared` is its length as sent, reserved by
-        `reserve` before; -1 if not known. Raises ClientGoneError.
+        """The body, inflated if its Content-Encoding says gzip; of an `upload`, the file in it. `declared` is
+        its length as sent, reserved by `reserve` before; -1 if not known. Raises ClientGoneError.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -77,6 +78,10 @@ class Bodies:
         finally:
             self._reading.pop(task, None)
         encoding = headers.get("content-encoding")
+        if upload and not isinstance(body, Refusal):
+            content_type = headers.get("content-type") or ""
+            bytes_max = self._limits.body_bytes_max
+            return await asyncio.to_thread(uploaded_file, body, content_type, encoding or "", bytes_max)
         if encoding is None or isinstance(body, Refusal):
             return body
         return await self._decoded(body, encoding.strip().lower())

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import orjson
 from blacksheep import Content, Response
 
-from server.ingest import Decoded, ItemError
+from server.ingest import Decoded, ItemError, Limits, Refusal, RequestFacts, decode_event
 from server.problems import Problem
 
 ErrorBody = Callable[[Problem, str, Sequence[ItemError]], bytes]
 SuccessBody = Callable[[Decoded], bytes]
+Decode = Callable[[bytes, RequestFacts, Limits], Decoded | Refusal]
+EventOfQuery = Callable[[str], bytes | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,22 @@ class Family:
 class IngestRoute:
     """One ingest path.
 
-    `path_type` wins over the type in the body (None: the body's counts); `batch` bodies hold `{"batch":
-    […]}`; `needs_identity` makes a server key's event name a userId or an anonymousId; `host_fallback` lets a
-    request without a key go to the stream that lists its host.
+    `decode` takes the payload apart. `path_type` wins over the type in the body (None: the body's counts);
+    `needs_identity` makes a server key's event name a userId or an anonymousId; `host_fallback` lets a
+    request without a key go to the stream that lists its host; `classic` also looks for the key where Jitsu
+    Classic's SDKs put it; an `upload` is a file in a form. `event_of_query` makes the route a pixel: GET, its
+    payload is what the query says, its answers are GIFs.
     """
 
     family: Family
     success: SuccessBody
+    decode: Decode = decode_event
     path_type: str | None = None
-    batch: bool = False
     needs_identity: bool = False
     host_fallback: bool = False
+    classic: bool = False
+    upload: bool = False
+    event_of_query: EventOfQuery | None = None
 
 
 def item_errors(errors: Sequence[ItemError]) -> list[dict[str, object]]:

@@ -23,8 +23,10 @@ def error_body(problem: Problem, message: str, errors: Sequence[ItemError]) -> b
     return json_bytes(body)
 
 
-def _success(_decoded: Decoded) -> bytes:
-    return _OK
+def _success(decoded: Decoded) -> bytes:
+    if not decoded.errors:
+        return _OK
+    return json_bytes({"success": True, "errors": item_errors(decoded.errors)})  # of an array of events
 
 
 FAMILY = Family("gateway", error_body)
@@ -34,6 +36,6 @@ def routes() -> dict[str, IngestRoute]:
     """Every path of the family: the long name and its first letter."""
     table: dict[str, IngestRoute] = {}
     for path_type in _TYPES:
-        route = IngestRoute(FAMILY, _success, path_type, needs_identity=True)
+        route = IngestRoute(FAMILY, _success, path_type=path_type, needs_identity=True)
         table[f"/v1/{path_type}"] = table[f"/v1/{path_type[0]}"] = route
     return table

@@ -1,9 +1,9 @@
 """The ingest lane: from a request on an ingest path to its answer. The only copy of the ingest rules' order.
 
 It stands at the RSGI entry, before the framework, because that is where the time goes (ARCHITECTURE.md,
-Decisions). Order: method → key → origin → body (bounds first) → decode → limiter → append → fsync → 200.
-Refusals are values: nothing on this path raises for a bad request. Runs on the event loop; the only awaits
-are the body and the commit.
+Decisions). Order: key → origin → body (bounds first; a pixel's is its query) → decode → limiter → append →
+fsync → 200. Refusals are values: nothing on this path raises for a bad request. Runs on the event loop; the
+only awaits are the body and the commit (and a thread's work on large or uploaded ones).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from server.access import (
     WriteKeys,
     apply_policy,
     client_address,
+    find_classic_key,
     find_key,
     locale_of,
     strictest,
@@ -26,26 +27,26 @@ from server.ingest import (
     Limits,
     Refusal,
     RequestFacts,
+    body_api_key,
     body_write_key,
-    decode_batch,
-    decode_event,
 )
 from server.metrics import IngestCounters
-from server.problems import PROBLEMS
+from server.routes.answers import Answers
 from server.routes.body import Bodies, ClientGoneError, declared_length
-from server.routes.cors import Cors
-from server.routes.family import Family, IngestRoute
+from server.routes.family import IngestRoute
+from server.routes.pixel import Gifs
 from server.routes.refusal import Refused, rate_limited, store_refused
-from server.routes.rsgi import RequestHeaders, Scope, Transport
+from server.routes.rsgi import RequestHeaders, Scope, Transport, peer_address
 from storage import StorageError, Wal
 
 _GRANTS_MAX: Final = 4_096
 # A body of 10 MB that needs repairs takes up to 0.9 s to decode (a regular one 26 ms): not on the loop.
 _DECODE_INLINE_BYTES_MAX: Final = 1_000_000
+_CLASSIC_HEADERS: Final = ("x-auth-token", "api_key")
 
 
 class IngestLane:
-    """Answers requests on ingest paths. `closed` maps a stream to a problem slug while it must not take
+    """Answers requests that bring events. `closed` maps a stream to a problem slug while it must not take
     events.
     """
 
@@ -57,6 +58,8 @@ class IngestLane:
         closed: Mapping[str, str],
         bodies: Bodies,
         event_limits: Limits,
+        answers: Answers,
+        gifs: Gifs,
         counters: IngestCounters,
         clock: SystemClock,
     ) -> None:
@@ -68,43 +71,24 @@ class IngestLane:
         self._event_limits = event_limits
         self._counters = counters
         self._clock = clock
-        self._cors = Cors(keys.origins)
+        self._answers = answers
+        self._gifs = gifs
         self._grants: dict[tuple[str | None, str | None], Grant] = {}
 
     async def handle(self, route: IngestRoute, scope: Scope, transport: Transport) -> None:
-        """Answer one request on `route`. Raises for nothing that a client can do."""
+        """Answer one request with the method of `route`. Raises for nothing that a client can do."""
         headers = scope.headers
         origin = headers.get("origin")
-        if scope.method != "POST":
-            return self.other_method(route.family, scope.method, origin, transport)
-        declared = declared_length(headers)
         try:
-            taken = await self._take(route, scope, headers, origin, declared, transport)
+            taken = await self._take(route, scope, headers, origin, transport)
         except ClientGoneError:
             return None
+        refused = taken if isinstance(taken, Refused) else None
+        if route.event_of_query is not None:
+            return self._gifs.answer(refused, origin, transport)
         if isinstance(taken, Refused):
-            return self.refuse(route.family, taken, origin, transport)
-        return transport.response_bytes(200, self._cors.headers(origin), route.success(taken))
-
-    def other_method(self, family: Family, method: str, origin: str | None, transport: Transport) -> None:
-        """OPTIONS is a preflight, HEAD answers without a body, the rest is 405."""
-        if method == "OPTIONS":
-            if not self._cors.allows(origin):
-                return self.refuse(family, Refused("origin_not_allowed"), origin, transport)
-            return transport.response_empty(204, self._cors.preflight(origin))
-        if method == "HEAD":
-            return transport.response_empty(200, self._cors.headers(origin))
-        text = f"this route takes POST, not {method}"
-        refused = Refused("method_not_allowed", text, headers=(("allow", "POST, OPTIONS, HEAD"),))
-        return self.refuse(family, refused, origin, transport)
-
-    def refuse(self, family: Family, refused: Refused, origin: str | None, transport: Transport) -> None:
-        """Answer with a problem in the family's words."""
-        problem = PROBLEMS[refused.slug]
-        self._counters.refused[refused.slug] += 1
-        body = family.error(problem, refused.detail or problem.text, refused.errors)
-        headers = [*self._cors.headers(origin), *refused.all_headers()]
-        transport.response_bytes(problem.status, headers, body)
+            return self._answers.refuse(route.family, taken, origin, transport)
+        return transport.response_bytes(200, self._answers.cors.headers(origin), route.success(taken))
 
     async def _take(
         self,
@@ -112,7 +96,6 @@ class IngestLane:
         scope: Scope,
         headers: RequestHeaders,
         origin: str | None,
-        declared: int,
         transport: Transport,
     ) -> Decoded | Refused:
         """Everything between the request line and durable events."""
@@ -121,19 +104,28 @@ class IngestLane:
         keyless = False
         if grant is None:
             named = _credential_headers(credentials)
-            key = find_key(named, scope.query_string.encode())
+            query = scope.query_string.encode()
+            key = find_key(named, query)
+            if key is None and route.classic:
+                key = find_classic_key(_classic_headers(headers), query)
             keyless = key is None  # the body may have one
             if key is not None:
                 grant = self._keys.grant(key)
                 if grant is not None and key == find_key(named, b""):
                     self._remember(credentials, grant)
         bodies = self._bodies
+        event_of_query = route.event_of_query
+        declared = declared_length(headers) if event_of_query is None else 0
         refused = None if keyless else self._barred(grant, origin)
         if (refused := refused or bodies.reserve(declared)) is not None:
             await bodies.discard(transport, declared)
             return refused
         try:
-            payload = await bodies.read(headers, transport, declared, self._clock.monotonic_s())
+            if event_of_query is not None:
+                payload = event_of_query(scope.query_string)
+            else:
+                now_s = self._clock.monotonic_s()
+                payload = await bodies.read(headers, transport, declared, now_s, route.upload)
             if isinstance(payload, Refusal):
                 return Refused(payload.slug, payload.detail)
             if keyless:
@@ -149,7 +141,7 @@ class IngestLane:
         self, grant: Grant, route: IngestRoute, facts: RequestFacts, payload: bytes
     ) -> Decoded | Refused:
         """Decode, count, limit, make durable."""
-        decode = decode_batch if route.batch else decode_event
+        decode = route.decode
         if len(payload) <= _DECODE_INLINE_BYTES_MAX:
             decoded = decode(payload, facts, self._event_limits)
         else:
@@ -203,7 +195,7 @@ class IngestLane:
 
     def _keyless_grant(self, route: IngestRoute, headers: RequestHeaders, payload: bytes) -> Grant | None:
         """The key in the body, else (where the route allows it) the stream that lists the request's host."""
-        key = body_write_key(payload)
+        key = body_api_key(payload) if route.classic else body_write_key(payload)
         if key is not None:
             return self._keys.grant(key)
         return (
@@ -229,7 +221,7 @@ class IngestLane:
         return RequestFacts(now_ms, "browser", route.path_type, ip, agent, locale, grant.id_seed, False)
 
     def _address(self, scope: Scope, headers: RequestHeaders) -> str | None:
-        peer = scope.client.rpartition(":")[0].strip("[]") or None
+        peer = peer_address(scope)
         if headers.get("x-forwarded-for") is None:
             return peer
         chain = [value.encode() for value in headers.get_all("x-forwarded-for")]
@@ -239,3 +231,8 @@ class IngestLane:
 def _credential_headers(credentials: tuple[str | None, str | None]) -> dict[bytes, bytes]:
     named = zip((b"authorization", b"x-write-key"), credentials, strict=True)
     return {name: value.encode() for name, value in named if value is not None}
+
+
+def _classic_headers(headers: RequestHeaders) -> dict[bytes, bytes]:
+    named = ((name, headers.get(name)) for name in _CLASSIC_HEADERS)
+    return {name.encode(): value.encode() for name, value in named if value is not None}

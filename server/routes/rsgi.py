@@ -18,7 +18,9 @@ class RequestHeaders(Protocol):
 
 
 class Scope(Protocol):
-    """One request line and its headers. `client` is `address:port`; `path` is decoded, the query is not."""
+    """One request line and its headers. `client` is `address:port`; `path` is decoded, the query is not;
+    `authority` is what HTTP/2 has instead of the header Host.
+    """
 
     proto: str
     http_version: str
@@ -28,6 +30,7 @@ class Scope(Protocol):
     method: str
     path: str
     query_string: str
+    authority: str | None
     headers: RequestHeaders
 
 
@@ -38,3 +41,8 @@ class Transport(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     def response_bytes(self, status: int, headers: AnswerHeaders, body: bytes) -> None: ...
     def response_empty(self, status: int, headers: AnswerHeaders) -> None: ...
+
+
+def peer_address(scope: Scope) -> str | None:
+    """The address at the other end of the connection; None on a Unix socket."""
+    return scope.client.rpartition(":")[0].strip("[]") or None

@@ -79,7 +79,7 @@ def test_a_batch_of_bad_items_only_is_400(server: Penstock) -> None:
     [
         ("/v1/track", b"{", 400, "bad_json"),
         ("/v1/track", b"", 400, "bad_json"),
-        ("/v1/track", b"[]", 400, "invalid_event"),
+        ("/v1/track", b"[]", 400, "empty_batch"),
         ("/v1/track", b'{"userId":"u"}', 400, "invalid_event"),
         ("/v1/identify", b'{"traits":{}}', 400, "invalid_event"),
         ("/v1/group", b'{"userId":"u","groupId":""}', 400, "invalid_event"),
