@@ -44,7 +44,7 @@ class ClassicEnvelope(msgspec.Struct, gc=False):
     event_id: str | UnsetType = UNSET
     messageId: str | UnsetType = UNSET  # noqa: N815
     template: Raw | UnsetType = UNSET
-    events: Raw | UnsetType = UNSET
+    events: list[Raw] | dict[str, Raw] | str | float | bool | None = None
 
 
 decode_classic_envelope = msgspec.json.Decoder(ClassicEnvelope).decode

@@ -46,8 +46,8 @@ def decode_classic(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded 
             return _gathered(decode_array(body), None, facts, limits, Repairs())
         envelope = decode_classic_envelope(body)
         template, events = envelope.template, envelope.events
-        if template is not UNSET and events is not UNSET and is_array(bytes(events)):
-            return _gathered(decode_array(events), decode_object(template), facts, limits, Repairs())
+        if template is not UNSET and type(events) is list:
+            return _gathered(events, decode_object(template), facts, limits, Repairs())
     except IRREGULAR:
         return _decode_irregular(body, facts, limits)
     intake = ClassicIntake(facts, limits.event_bytes_max)

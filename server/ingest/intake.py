@@ -38,8 +38,7 @@ class Intake:
         """Takes the items of a batch, or notes why they are refused; `first` is the index of the first."""
         facts = self._facts
         path_type, needs_identity, seed = facts.path_type, facts.needs_identity, facts.id_seed
-        # Where the path names the type, every event has to be compared with it: that is for `take`.
-        bytes_max = self._bytes_max if path_type is None else 0
+        bytes_max = self._bytes_max
         add_item, add_id = self._items.append, self._ids.append
         for index, raw in enumerate(raws, first):
             fault: Fault | None
@@ -48,9 +47,16 @@ class Intake:
             except IRREGULAR:
                 fault = self.take_irregular(bytes(raw))
             else:
-                message_id = envelope.messageId
+                message_id, kind = envelope.messageId, envelope.type
                 fault = fault_of(envelope, path_type, needs_identity)
-                if fault is None and message_id and "\0" not in message_id and len(raw) <= bytes_max:
+                same_type = path_type is None or not kind or kind == path_type
+                if (
+                    fault is None
+                    and message_id
+                    and "\0" not in message_id
+                    and same_type
+                    and len(raw) <= bytes_max
+                ):
                     add_item(raw)  # nearly every event: nothing of `take` is needed
                     add_id(message_hash(seed, message_id))
                     continue
@@ -182,6 +188,8 @@ class ClassicIntake(Intake):
 
 def _with_message_id(item: bytes, message_id: str) -> bytes:
     """A JSON object with a messageId in front of its other members."""
+    if item.startswith(b'{"'):
+        return b"".join((b'{"messageId":"', message_id.encode(), b'",', item[1:]))
     rest = item[item.index(b"{") + 1 :].lstrip(b" \t\r\n")
     comma = b"" if rest.startswith(b"}") else b","
     return b'{"messageId":"%b"%b%b' % (message_id.encode(), comma, rest)
