@@ -23,6 +23,7 @@ from server.routes.rsgi import Scope, Transport
 from server.routes.sdk_metrics import SdkMetrics
 
 _FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events", "/api/v1/links")
+_FRAMEWORK_FOLDERS: Final = ("/api/v1/events/", "/api/v1/links/")
 
 
 def ingest_routes() -> dict[str, IngestRoute]:
@@ -92,7 +93,7 @@ class Entry:
 
 
 def _is_framework(path: str) -> bool:
-    return path in _FRAMEWORK_PATHS or path.startswith("/api/v1/events/")
+    return path in _FRAMEWORK_PATHS or path.startswith(_FRAMEWORK_FOLDERS)
 
 
 def _family_of(path: str) -> Family:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, track
+from tests.running import ADMIN_TOKEN, BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, track
 
 _PAGE = {"type": "page", "anonymousId": "a1", "properties": {"url": "https://shop.example.com/"}}
 _BY_LETTER = {
@@ -260,3 +260,13 @@ def test_a_key_in_the_query_says_nothing_of_the_headers_beside_it(server: Pensto
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "9" * 5000, "0000000019999999999"])
 def test_a_limit_out_of_bounds(server: Penstock, limit: str) -> None:
     assert server.admin(f"/api/v1/events?limit={limit}").status == 400
+
+
+def test_links_are_read_and_changed_by_admins(server: Penstock) -> None:
+    links = server.admin("/api/v1/links").json["links"]
+    assert "site-warehouse" in [link["id"] for link in links]
+    assert server.admin("/api/v1/links/site-warehouse").status == 200
+    for verb in ("pause", "resume"):
+        path, token = f"/api/v1/links/site-warehouse/{verb}", {"X-Admin-Token": ADMIN_TOKEN}
+        assert server.request("POST", path, b"", token).status == 200
+        assert server.request("POST", path, b"").status == 401
