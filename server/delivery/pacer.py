@@ -19,7 +19,7 @@ encoding of the batch in flight, which Postgres waits for."""
 BUSY_ROUND_S: Final = 0.0002
 """A round of the loop that takes longer had work for others."""
 
-REST_S: Final = 0.002
+REST_S: Final = 0.003
 """While events are taken in, the loop idles this long after a slice. Giving way is not enough: the thread
 that commits them needs the GIL, which a loop that never idles keeps for a switch interval at every
 hand-over.
@@ -30,6 +30,11 @@ INGEST_S: Final = 0.1
 
 PAUSE_S_MAX: Final = 0.02
 """The longest pause between two slices, at full pressure: delivery slows down under load but never stops."""
+
+SHARED_EVENTS_MAX: Final = 2_000
+"""Events of a batch while events are taken in. Postgres merges 10,000 rows in one go of 150 ms; on a box of
+two cores that is a core less for requests, and they queue up meanwhile.
+"""
 
 
 def no_pressure() -> float:
@@ -55,9 +60,18 @@ class Pacer:
         """Events were taken in: somebody waits for an answer."""
         self._ingest_ends_s = time.perf_counter() + INGEST_S
 
+    def batch_events(self, events_max: int) -> int:
+        """How many events a batch should have now, where it may have `events_max`."""
+        return min(events_max, SHARED_EVENTS_MAX) if self._shared else events_max
+
+    @property
+    def _shared(self) -> bool:
+        """Whether events are being taken in."""
+        return time.perf_counter() < self._ingest_ends_s
+
     def _pause_s(self) -> float:
         """How long the loop should be left alone now."""
-        rest_s = REST_S if time.perf_counter() < self._ingest_ends_s else 0.0
+        rest_s = REST_S if self._shared else 0.0
         return max(rest_s, min(self._pressure(), 1.0) * PAUSE_S_MAX)
 
 

@@ -35,12 +35,14 @@ class Prepared:
     """One batch, ready to be flushed. `committed_ms` is when its first event became durable.
 
     A batch of parked events says which table they waited for (`lane`) and which chunks of the lane they are;
-    its `after` and `last` are the checkpoint. `slots` is where the batch counts as being in memory.
+    its `after` and `last` are the checkpoint. `slots` is where the batch counts as being in memory. It takes
+    `events_max` events.
     """
 
     batch_id: str
     after: int
     last: int
+    events_max: int
     offsets: list[int] = field(default_factory=list)
     rows: list[AnyRow] = field(default_factory=list)
     encoded: Encoded | None = None
@@ -135,7 +137,8 @@ class Preparer:
         while await self._due(after):
             await self._slots.acquire()
             begin = max(after, self._ledger.checkpoint.begin)
-            batch = Prepared(uuid4().hex, after, begin, slots=self._slots)
+            events_max = self._pacer.batch_events(self._link.batch_events_max)
+            batch = Prepared(uuid4().hex, after, begin, events_max, slots=self._slots)
             head = self.head
             try:
                 await self._fill(batch, head)
@@ -154,7 +157,7 @@ class Preparer:
     async def parked(self, table: str) -> Prepared:
         """The oldest events that wait for that table. Raises StorageError if they cannot be read."""
         last = self._ledger.checkpoint.last
-        batch = Prepared(uuid4().hex, last, last, lane=table)
+        batch = Prepared(uuid4().hex, last, last, self._link.batch_events_max, lane=table)
         for chunk in self._ledger.lanes.chunks(table):
             await self._lay_out_parked(chunk.offsets, batch)
             batch.taken.append((table, chunk.first))
@@ -207,8 +210,7 @@ class Preparer:
         return round(self._clock.monotonic_s() * 1000)
 
     def _full(self, batch: Prepared) -> bool:
-        link = self._link
-        return len(batch.offsets) >= link.batch_events_max or batch.raw_bytes >= link.batch_bytes_max
+        return len(batch.offsets) >= batch.events_max or batch.raw_bytes >= self._link.batch_bytes_max
 
     async def _lay_out(self, events: Events, batch: Prepared) -> None:
         """Adds what follows `batch.last` of `events`, as far as the batch has room."""
@@ -265,7 +267,7 @@ class Preparer:
         """A few events, between two looks at the clock. An event for which that raises is refused."""
         first = group.first_offset + at
         room_bytes = self._link.batch_bytes_max - batch.raw_bytes
-        room = self._link.batch_events_max - len(batch.offsets)
+        room = batch.events_max - len(batch.offsets)
         lay_out, rows, items = self._layout.lay_out, batch.rows, group.items
         end = min(at + _CLOCK_EVERY, at + room, len(items))
         while at < end and room_bytes > 0:

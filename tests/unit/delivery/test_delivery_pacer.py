@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from server.delivery.pacer import PAUSE_S_MAX, REST_S, SLICE_S, Pacer, no_pressure
+from server.delivery.pacer import PAUSE_S_MAX, REST_S, SHARED_EVENTS_MAX, SLICE_S, Pacer, no_pressure
 
 
 async def spend(pacer: Pacer, slices: int, seen: list[str], name: str) -> None:
@@ -55,6 +55,14 @@ async def test_while_events_are_taken_in_the_loop_idles_between_slices() -> None
         began_s = time.perf_counter()
         await turn.breathe()
         assert time.perf_counter() - began_s >= REST_S * 0.5
+
+
+async def test_while_events_are_taken_in_batches_are_small() -> None:
+    pacer = Pacer(no_pressure)
+    assert pacer.batch_events(10_000) == 10_000
+    pacer.committed()
+    assert pacer.batch_events(10_000) == SHARED_EVENTS_MAX
+    assert pacer.batch_events(10) == 10
 
 
 async def test_rest_gives_way_only_when_the_slice_is_spent() -> None:
