@@ -66,6 +66,8 @@ class _Restorer:
         if self._path_type is not None:
             event["type"] = self._path_type
         event.pop("writeKey", None)  # a credential, not data
+        if b'""' in item:
+            _remove_empty_ids(event)
         self._stamp(event, item)
         return event
 
@@ -161,6 +163,13 @@ def _shifted(moment: datetime, skew: timedelta, received: datetime) -> datetime:
         return min(moment + skew, received)
     except OverflowError:
         return received if skew > timedelta(0) else datetime.min.replace(tzinfo=UTC)
+
+
+def _remove_empty_ids(event: Event) -> None:
+    """RudderStack's browser SDKs say `userId: ""` of a visitor they do not know: an empty id is none."""
+    for name in _IDS:
+        if event.get(name) == "":
+            del event[name]
 
 
 def _may_hint_types(text: bytes) -> bool:

@@ -160,3 +160,9 @@ def test_a_server_can(body: bytes) -> None:
 def test_a_head_that_is_not_ours_is_named(head: bytes) -> None:
     with pytest.raises(UnknownHeadError):
         restore(head, b"{}")
+
+
+def test_a_head_from_before_the_dialects_is_read() -> None:
+    head = msgspec.msgpack.encode([1, RECEIVED_MS, "server", "page", None, None, None, None, None, None])
+    event = restore(head, b'{"messageId":"m","event_id":"e"}')
+    assert (event["type"], event["messageId"], event["event_id"]) == ("page", "m", "e")
