@@ -177,9 +177,10 @@ class Destination:
         self, key: LinkKey, batch: Batch, grouped: dict[str, list[AnyRow]], careful: bool
     ) -> Flushed:
         loads = [
-            await self._load(number, table, rows, batch, key.link_id, careful)
-            for number, (table, rows) in enumerate(sorted(grouped.items()))
+            await self._load(table, rows, batch, key.link_id, careful)
+            for table, rows in sorted(grouped.items())
         ]
+        merge.share([load.staging for load in loads if load.staging is not None])
         async with self._connections.turn() as session:
             for load in loads:
                 if load.staging is not None:
@@ -207,7 +208,7 @@ class Destination:
         )
 
     async def _load(
-        self, number: int, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool
+        self, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool
     ) -> _Load:
         shape = await self._tables.reachable(table, rows, batch.options)
         if shape is not None:
@@ -217,7 +218,7 @@ class Destination:
             encoding = await self._tables.encode(table, rows, batch.options, owner, fold=not careful)
         plan = encoding.plan
         straight = plan.key is None and plan.exact and not plan.defaulted_cells and not careful
-        return _Load(plan, encoding, None if straight else Staging(number, plan))
+        return _Load(plan, encoding, None if straight else Staging(plan))
 
     def _count(self, flushed: Flushed) -> None:
         counters = self.counters

@@ -73,6 +73,7 @@ class _Search:
 
     async def load(self, plan: Plan, staging: Staging, encoding: Encoding) -> None:
         rows = [(ordinal, numbered(row, ordinal)) for ordinal, row in enumerate(encoding.rows())]
+        await staging.begin(self._session)
         await self._copy(plan, staging, encoding, rows)
         await self._merge(plan, staging, encoding, 0, len(rows))
 

@@ -3,11 +3,12 @@
 With a merge key (or whenever a column is not of a wire type): COPY into a temporary table, then INSERT …
 SELECT … ON CONFLICT. Without: COPY straight into the table. Staging tables belong to the connection and are
 kept; their columns are pools by wire type (t0, t1, … text, i0, … bigint), so one table serves every shape
-and Postgres empties it at COMMIT.
+and Postgres empties it at COMMIT. It looks at all of them then, so they are few: a batch of many tables uses
+one after the other.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from server.warehouse.connection import Session
@@ -27,14 +28,18 @@ _POOLS: Final = {
     ColumnType.JSONB: "j",
 }
 _POOL_TYPE: Final = {letter: kind.value for kind, letter in _POOLS.items()}
+STAGING_MAX: Final = 16
+"""Staging tables of a connection, unless a batch has more tables with hundreds of columns."""
+
 _STAGING_COLUMNS_MAX: Final = 1200
 
 
 class Staging:
-    """The staging table for the `number`-th table of a batch, as seen by one plan."""
+    """A staging table as seen by one plan. `used`: by a table of the batch before this one."""
 
-    def __init__(self, number: int, plan: Plan) -> None:
-        self.name = f"penstock_staging_{number}"
+    def __init__(self, plan: Plan) -> None:
+        self.name = ""
+        self.used = False
         self.need: dict[str, int] = {}
         self.columns = [self._pooled(column.wire) for column in plan.columns]
 
@@ -44,10 +49,15 @@ class Staging:
         self.need[letter] = at + 1
         return f"{letter}{at}"
 
+    async def begin(self, session: Session) -> None:
+        """Before its rows are copied."""
+        if self.used:
+            await session.execute(f"DELETE FROM pg_temp.{self.name}")
+
     async def prepare(self, session: Session) -> None:
         """Make or widen the table; outside of any transaction, so that a rollback does not take it away."""
         have = session.staging.get(self.name)
-        if have is not None and sum((have | self.need).values()) > _STAGING_COLUMNS_MAX:
+        if have is not None and sum(_joined(have, self.need).values()) > _STAGING_COLUMNS_MAX:
             await session.execute(f"DROP TABLE pg_temp.{self.name}")
             del session.staging[self.name]
             have = None
@@ -59,9 +69,27 @@ class Staging:
         added = [f"ADD COLUMN {column}" for column in _pool_columns(have, self.need)]
         if added:
             await session.execute(f"ALTER TABLE pg_temp.{self.name} {', '.join(added)}")
-            session.staging[self.name] = {
-                letter: max(have.get(letter, 0), self.need.get(letter, 0)) for letter in have | self.need
-            }
+            session.staging[self.name] = _joined(have, self.need)
+
+
+def share(stagings: Sequence[Staging]) -> None:
+    """Give the tables of one batch their staging tables: each is wide enough for all that use it in turn."""
+    needs: list[dict[str, int]] = []
+    for at, staging in enumerate(stagings):
+        number = at % STAGING_MAX
+        staging.used = number < len(needs)
+        joined = _joined(needs[number], staging.need) if staging.used else staging.need
+        if sum(joined.values()) > _STAGING_COLUMNS_MAX:
+            number, joined, staging.used = len(needs), staging.need, False
+        needs[number : number + 1] = [joined]
+        staging.name = f"penstock_staging_{number}"
+    by_name = {f"penstock_staging_{number}": need for number, need in enumerate(needs)}
+    for staging in stagings:
+        staging.need = by_name[staging.name]
+
+
+def _joined(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {letter: max(one.get(letter, 0), other.get(letter, 0)) for letter in one | other}
 
 
 def _pool_columns(have: dict[str, int], need: dict[str, int]) -> list[str]:
@@ -110,6 +138,7 @@ async def load(session: Session, plan: Plan, staging: Staging | None, rows: Iter
         names = [column.name for column in plan.columns]
         await copy_rows(session, plan.shape.schema, plan.shape.name, names, rows)
         return
+    await staging.begin(session)
     await copy_rows(session, "pg_temp", staging.name, staging.columns, rows)
     await merge(session, plan, staging, "")
 
