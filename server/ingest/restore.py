@@ -18,6 +18,7 @@ from server.ingest.values import TABLE_KEY, Event
 _SKEW_MIN: Final = timedelta(minutes=5)
 # Only a server key may choose column types.
 _SQL_TYPE_PREFIX: Final = "__sql_type"
+_IDS: Final = ("userId", "anonymousId", "groupId", "previousId")
 
 
 def restore(head: bytes, item: bytes) -> Event:
