@@ -128,8 +128,12 @@ class IngestLane:
                 payload = await bodies.read(headers, transport, declared, now_s, route.upload)
             if isinstance(payload, Refusal):
                 return Refused(payload.slug, payload.detail)
+            if 0 <= declared < len(payload):  # it was inflated: a small body may be a large one to hold
+                if (refused := bodies.reserve(len(payload) - declared)) is not None:
+                    return refused
+                declared = len(payload)
             if keyless:
-                grant = self._keyless_grant(route, headers, payload)
+                grant = self._keyless_grant(route, scope, payload)
                 if (refused := self._barred(grant, origin)) is not None:
                     return refused
             assert grant is not None
@@ -193,14 +197,14 @@ class IngestLane:
             self._grants.clear()
         self._grants[credentials] = grant
 
-    def _keyless_grant(self, route: IngestRoute, headers: RequestHeaders, payload: bytes) -> Grant | None:
+    def _keyless_grant(self, route: IngestRoute, scope: Scope, payload: bytes) -> Grant | None:
         """The key in the body, else (where the route allows it) the stream that lists the request's host."""
         key = body_api_key(payload) if route.classic else body_write_key(payload)
         if key is not None:
             return self._keys.grant(key)
-        return (
-            self._keys.grant_for_host((headers.get("host") or "").encode()) if route.host_fallback else None
-        )
+        if not route.host_fallback:
+            return None
+        return self._keys.grant_for_host((scope.headers.get("host") or scope.authority or "").encode())
 
     def _facts(self, route: IngestRoute, grant: Grant, scope: Scope, headers: RequestHeaders) -> RequestFacts:
         """Positional, in the order of RequestFacts: this is the hot path."""

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from server.app import ingest_routes
 from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, eventually, rows, track
 
 _QUERY_KEY = SERVER_KEY.replace(":", "%3A")
@@ -23,7 +24,7 @@ _CLASSIC = [
 _BEACON = "/beacon/v1/batch"
 _BULK = "/api/v1/events/bulk"
 _METRICS = ["/v1/m", "/m"]
-_JSON_ROUTES = [*_CLASSIC, _BULK, _BEACON]
+_JSON_ROUTES = [*sorted(ingest_routes()), "/api.jf6g4"]
 
 
 def _classic(event_id: str, **fields: object) -> dict[str, object]:
@@ -38,8 +39,12 @@ def _classic(event_id: str, **fields: object) -> dict[str, object]:
     }
 
 
-def _good(path: str, message_id: str) -> bytes:
-    return json.dumps([track(message_id)] if path == _BEACON else [_classic(message_id)]).encode()
+def _any_family(message_id: str) -> bytes:
+    """One good event on every route: an array, which all of them take."""
+    ids = {"messageId": message_id, "userId": "u", "anonymousId": "a", "groupId": "g"}
+    event = {**_classic(message_id), **ids, "type": "track", "event": "E"}
+    del event["api_key"]
+    return json.dumps([event]).encode()
 
 
 def _row(url: str, message_id: str) -> asyncpg.Record:
@@ -62,9 +67,9 @@ def _keyed(server: Penstock, path: str, body: bytes, **headers: str) -> Answer:
 
 @pytest.mark.parametrize("path", _JSON_ROUTES)
 def test_a_good_request(server: Penstock, path: str) -> None:
-    answer = _keyed(server, path, _good(path, f"good{path}"), Origin=ORIGIN)
+    answer = _keyed(server, path, _any_family(f"good{path}"), Origin=ORIGIN)
     assert answer.status == 200
-    assert answer.json.get("status") == "ok" or answer.json["success"] is True
+    assert "ok" in answer.json.values() or True in answer.json.values()
     assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
@@ -166,7 +171,7 @@ def test_a_classic_event_as_a_row(server: Penstock, warehouse: str, path: str) -
     assert (row["type"], row["event"], row["price"], row["src"]) == ("track", "order", 7, "jitsu")
     assert (row["user_id"], row["anonymous_id"]) == ("user-1", "anon-1")
     assert row["timestamp"].isoformat() == "2026-02-25T14:30:00+00:00"
-    assert "api_key" not in row
+    assert row.get("api_key") is None
 
 
 def test_a_template_holds_for_its_events(server: Penstock, warehouse: str) -> None:

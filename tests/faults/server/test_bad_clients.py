@@ -1,9 +1,11 @@
 """Clients that break off, stall, pipeline or talk nonsense: the server goes on and holds nothing for them."""
 
 import contextlib
+import gzip
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +114,20 @@ def test_a_body_that_does_not_go_on_is_given_up(server: Penstock) -> None:
     assert b"retry-after: " in received
     assert time.monotonic() - began_s < _BODY_TIMEOUT_S + 5
     _nothing_is_held(server)
+
+
+def test_an_inflated_body_counts_as_what_it_takes(tmp_path: Path) -> None:
+    conf = configuration(free_port(), tmp_path / "data", None)
+    conf["server"]["in_flight_bytes_max"] = 10_000_000
+    server = Penstock(tmp_path, conf).start()
+    body = gzip.compress(b'{"batch":[{"type":"page","userId":"u"}]%b}' % (b" " * 6_000_000))
+    headers = {"X-Write-Key": SERVER_KEY, "Content-Encoding": "gzip"}
+    assert server.request("POST", "/v1/batch", body, headers).status == 200
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"POST /v1/track HTTP/1.1\r\n{_HEAD}Content-Length: 5000000\r\n\r\n".encode())
+        eventually(lambda: server.metric("penstock_in_flight_bytes") == 5_000_000, "the bytes are reserved")
+        answer = server.request("POST", "/v1/batch", body, headers)
+    assert (answer.status, answer.json["code"]) == (503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+    _nothing_is_held(server)
+    assert server.stop() == 0
