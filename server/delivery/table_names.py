@@ -3,8 +3,9 @@
 Grammar of a template (server/catalog checks it): text with places for values, each written `{{.path}}`, where
 a path is keys joined by dots (`{{.type}}`, `{{.context.page.host}}`) into the event as it is delivered: names
 of the protocol, not of columns. A value goes in in lower case, what is neither letter nor digit as `_`; so
-`{{.event}}` makes `order_done` of "Order Done". A text, number or truth value is one; if there is none (absent,
-null, empty, an object, an array) the template names no table, and the layout's own table takes the event.
+`{{.event}}` makes `order_done` of "Order Done". A text, number or truth value is one; if there is none
+(absent, null, empty, an object, an array) the template names no table, and the layout's own table takes the
+event.
 """
 
 import re

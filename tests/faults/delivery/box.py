@@ -8,7 +8,7 @@ left is opened by a new Box, as a restart does.
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
+import pytest
 
 from server.clock import SystemClock
 from server.delivery import Delivery, LinkConfig, LinkState, LinkStatus, Patience
@@ -95,9 +96,9 @@ class Box:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
+async def opened(path: Path, clock: SystemClock | None = None) -> AsyncIterator[Store]:
     """A store, open and running."""
-    store = await asyncio.to_thread(Store.open, path, OPTIONS, SystemClock())
+    store = await asyncio.to_thread(Store.open, path, OPTIONS, clock or SystemClock())
     store.wal.start(asyncio.get_running_loop())
     try:
         yield store
@@ -123,9 +124,9 @@ async def running(
             await delivery.stop(stop_s)
 
 
-async def fill(path: Path, events: Sequence[dict[str, Any]]) -> None:
+async def fill(path: Path, events: Sequence[dict[str, Any]], clock: SystemClock | None = None) -> None:
     """Appends to a store that nobody has open."""
-    async with opened(path) as store:
+    async with opened(path, clock) as store:
         await append(store, events)
 
 
@@ -170,6 +171,48 @@ async def message_ids(url: str, table: str = "events", column: str = "message_id
 def without_key(link: LinkConfig = LINK) -> LinkConfig:
     """The link without a merge key: a row that is loaded twice is there twice, so nothing hides a repeat."""
     return replace(link, deduplicate=False, primary_key=())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a track event `e` of `bodies` lands: every table with a row of it, and the names of columns."""
+
+    tables: tuple[str, ...]
+    id: str
+    n: str
+
+
+PLACES: dict[LayoutName, Place] = {
+    "segment-single-table": Place(("events",), "message_id", "n"),
+    "segment": Place(("tracks", "e"), "message_id", "n"),
+    "jitsu-legacy": Place(("events",), "eventn_ctx_event_id", "n"),
+    "passthrough": Place(("events",), "messageId", "properties_n"),
+}
+OTHERS: tuple[LayoutName, ...] = ("segment", "jitsu-legacy", "passthrough")
+
+
+async def landed(url: str, layout: LayoutName) -> list[str]:
+    """As `message_ids`; the tables of a layout that has several hold the same ones."""
+    place = PLACES[layout]
+    found = []
+    for table in place.tables:
+        rows = await fetch(url, f'SELECT "{place.id}" FROM "{table}" ORDER BY 1')
+        found.append([row[0] for row in rows])
+    assert all(ids == found[0] for ids in found), "an event has all of its rows or none"
+    return found[0]
+
+
+def by_layout(steps: Iterable[str], quick: Sequence[str]) -> list[Any]:
+    """(layout, step) for parametrize: every step for the default layout, of the others `quick` ones, the rest
+    of them in the long run.
+    """
+    steps = list(steps)
+    cases = [pytest.param(LINK.layout, step, id=step) for step in steps]
+    for layout in OTHERS:
+        for step in steps:
+            marks = [] if step in quick else [pytest.mark.long]
+            cases.append(pytest.param(layout, step, id=f"{layout}: {step}", marks=marks))
+    return cases
 
 
 BATCHED = replace(without_key(), batch_events_max=600)
