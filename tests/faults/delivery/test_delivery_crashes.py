@@ -5,6 +5,7 @@ stalling the wire where that step's bytes would pass.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,16 +14,19 @@ import pytest
 from server.clock import SystemClock
 from server.delivery.ledger import Ledger
 from server.delivery.outcome import Outcome, Refused
+from server.delivery.stamps import LayoutName
 from storage import Store
 from tests.faults.delivery.box import (
     BATCHED,
     STREAM,
     append,
     bodies,
+    by_layout,
     config_of,
     crashing,
     fetch,
     fill,
+    landed,
     message_ids,
     opened,
     running,
@@ -48,16 +52,19 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_every_event_once(step: str, tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "step"), by_layout(STEPS, ["in the middle of COPY", "committed, before its answer"])
+)
+async def test_every_event_once(layout: LayoutName, step: str, tmp_path: Path, database: str) -> None:
     await fill(tmp_path, bodies(IDS))
-    await crash_at(step, tmp_path, database)
-    async with running(tmp_path, {"pg": config_of(database)}, [BATCHED]) as box:
+    await crash_at(step, tmp_path, database, layout)
+    link = replace(BATCHED, layout=layout)
+    async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
         await append(box.store, bodies(["after"]))
         await box.drained()
         assert box.status().delivered == len(IDS) + 1
         assert box.status().alarm is None
-    assert await message_ids(database) == ["after", *IDS]
+    assert await landed(database, layout) == ["after", *IDS]
 
 
 async def test_a_dead_letter_of_a_batch_that_landed_unheard(tmp_path: Path, database: str) -> None:
@@ -108,11 +115,11 @@ def ledger_of(store: Store) -> Ledger:
     return Ledger(store, without_key(), SystemClock(), ThreadPoolExecutor(1))
 
 
-async def crash_at(step: str, path: Path, database: str) -> None:
+async def crash_at(step: str, path: Path, database: str, layout: LayoutName = BATCHED.layout) -> None:
     """Delivers in a child process up to that step, and kills it there."""
     parts = urlsplit(database)
     pattern, direction, after = STEPS[step]
     async with FaultProxy(parts.hostname or "", parts.port or 5432) as proxy:
         proxy.stall_at(pattern, direction, after)
-        async with crashing(path, database, proxy.port):
+        async with crashing(path, database, proxy.port, layout):
             await until(proxy.fired.is_set)

@@ -8,11 +8,13 @@ import pytest
 
 from server.delivery import Fate, LinkState
 from server.delivery.breaker import ALIKE_MAX
+from server.delivery.stamps import LayoutName
 from server.ingest import restore
 from storage import StoreOptions
 from tests.faults.delivery import box as boxes
 from tests.faults.delivery.box import (
     LINK,
+    PLACES,
     STREAM,
     Box,
     append,
@@ -20,9 +22,11 @@ from tests.faults.delivery.box import (
     config_of,
     fetch,
     fill,
+    landed,
     message_ids,
     running,
     until,
+    without_key,
 )
 
 PICKY = "CREATE TABLE events (message_id text PRIMARY KEY, n bigint CHECK (n < 1000))"
@@ -52,6 +56,23 @@ async def test_a_poison_row_is_a_dead_letter_and_the_rest_lands(tmp_path: Path, 
     dead, landed = Fate.DEAD_LETTERED, Fate.DELIVERED
     assert fates == [landed, landed, dead, landed, dead, landed]
     assert await message_ids(database) == ["m0000", "m0001", "m0003", "m0005"]
+
+
+@pytest.mark.parametrize("layout", PLACES)
+async def test_a_poison_row_takes_all_rows_of_its_event_along(
+    layout: LayoutName, tmp_path: Path, database: str
+) -> None:
+    place, link = PLACES[layout], replace(without_key(), layout=layout)
+    async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
+        await append(box.store, bodies(["first"], n=1))
+        await box.drained()
+        await fetch(database, f'ALTER TABLE "{place.tables[-1]}" ADD CHECK ("{place.n}" < 1000)')
+        await append(box.store, numbered(1, 2, 1_003, 4))
+        await box.drained()
+        (letter,) = box.delivery.dead_letters.page(link.id)
+        assert letter.sqlstate == "23514"
+        assert (box.status().delivered, box.status().dead_letters) == (4, 1)
+    assert await landed(database, layout) == ["first", "m0000", "m0001", "m0003"]
 
 
 async def test_dead_letters_are_listed_in_pages(tmp_path: Path, database: str) -> None:

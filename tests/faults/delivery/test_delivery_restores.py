@@ -1,55 +1,68 @@
 """Either side put back from an older copy: nothing new is taken for delivered, and it is said."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from server.delivery.stamps import LayoutName
 from tests.faults.delivery.box import (
     LINK,
+    PLACES,
     append,
     bodies,
     config_of,
     fetch,
     fill,
+    landed,
     message_ids,
     running,
     without_key,
 )
 
 
-async def test_a_store_put_back_from_an_old_copy(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("layout", PLACES)
+async def test_a_store_put_back_from_an_old_copy(layout: LayoutName, tmp_path: Path, database: str) -> None:
+    links = [replace(LINK, layout=layout)]
     store, copy = tmp_path / "store", tmp_path / "copy"
     destinations = {"pg": config_of(database)}
-    async with running(store, destinations) as box:
+    async with running(store, destinations, links) as box:
         await append(box.store, bodies(["m1"]))
         await box.drained()
     shutil.copytree(store, copy)
-    async with running(store, destinations) as box:
+    async with running(store, destinations, links) as box:
         await append(box.store, bodies(["m2", "m3"]))
         await box.drained()
     for turn in range(2):
-        async with running(copy, destinations) as box:
+        async with running(copy, destinations, links) as box:
             await append(box.store, bodies([f"new{turn}"]))
             await box.drained()
             assert ("ahead" in (box.status().alarm or "")) == (turn == 0)
-    assert await message_ids(database) == ["m1", "m2", "m3", "new0", "new1"]
+    assert await landed(database, layout) == ["m1", "m2", "m3", "new0", "new1"]
 
 
-async def test_a_database_put_back_gets_again_what_it_lost(tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("layout", PLACES)
+async def test_a_database_put_back_gets_again_what_it_lost(
+    layout: LayoutName, tmp_path: Path, database: str
+) -> None:
+    links = [replace(LINK, layout=layout)]
     destinations = {"pg": config_of(database)}
-    async with running(tmp_path, destinations) as box:
+    async with running(tmp_path, destinations, links) as box:
         await append(box.store, bodies(["m1"]))
         await box.drained()
     kept = await fetch(database, "SELECT last_offset FROM penstock.progress")
-    async with running(tmp_path, destinations) as box:
+    async with running(tmp_path, destinations, links) as box:
         await append(box.store, bodies(["m2"]))
         await box.drained()
-    await fetch(database, "DELETE FROM events WHERE message_id = 'm2'")
+    for table in PLACES[layout].tables:
+        await fetch(database, f"DELETE FROM {table} WHERE \"{PLACES[layout].id}\" = 'm2'")
     await fetch(database, f"UPDATE penstock.progress SET last_offset = {kept[0][0]}, batch_id = ''")
-    async with running(tmp_path, destinations) as box:
+    async with running(tmp_path, destinations, links) as box:
         await append(box.store, bodies(["m3"]))
         await box.drained()
         assert "behind" in (box.status().alarm or "")
-    assert await message_ids(database) == ["m1", "m2", "m3"]
+    assert await landed(database, layout) == ["m1", "m2", "m3"]
 
 
 async def test_a_new_link_reads_what_is_retained(tmp_path: Path, database: str) -> None:

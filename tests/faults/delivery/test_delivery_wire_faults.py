@@ -12,15 +12,18 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.delivery import LinkState
+from server.delivery.stamps import LayoutName
 from server.warehouse import Limits
 from tests.faults.delivery.box import (
     BATCHED,
     LINK,
     append,
     bodies,
+    by_layout,
     config_of,
     fetch,
     fill,
+    landed,
     message_ids,
     running,
     until,
@@ -39,33 +42,37 @@ async def proxy(database: str) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_cut(step: str, tmp_path: Path, database: str, proxy: FaultProxy) -> None:
+@pytest.mark.parametrize(
+    ("layout", "step"), by_layout(STEPS, ["in the middle of COPY", "committed, before its answer"])
+)
+async def test_cut(layout: LayoutName, step: str, tmp_path: Path, database: str, proxy: FaultProxy) -> None:
     await fill(tmp_path, bodies(IDS))
     pattern, direction, after = STEPS[step]
     proxy.cut_at(pattern, direction, after)
-    async with running(tmp_path, {"pg": config_of(database, proxy.port)}, [BATCHED]) as box:
+    link = replace(BATCHED, layout=layout)
+    async with running(tmp_path, {"pg": config_of(database, proxy.port)}, [link]) as box:
         await until(proxy.fired.is_set)
         await box.drained()
         assert box.status().delivered == len(IDS)
-    assert await message_ids(database) == IDS
+    assert await landed(database, layout) == IDS
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("layout", "step"), by_layout(STEPS, ["before COMMIT"]))
 async def test_stall_until_given_up_then_everything_arrives_late(
-    step: str, tmp_path: Path, database: str, proxy: FaultProxy
+    layout: LayoutName, step: str, tmp_path: Path, database: str, proxy: FaultProxy
 ) -> None:
     """What was held back, a COMMIT perhaps, reaches Postgres after the link gave up on it and tries again."""
     await fill(tmp_path, bodies(IDS))
     pattern, direction, after = STEPS[step]
     proxy.stall_at(pattern, direction, after)
-    async with running(tmp_path, {"pg": config_of(database, proxy.port)}, [BATCHED], limits=QUICK) as box:
+    link = replace(BATCHED, layout=layout)
+    async with running(tmp_path, {"pg": config_of(database, proxy.port)}, [link], limits=QUICK) as box:
         await until(proxy.fired.is_set)
         await until(lambda: box.status().last_error is not None)
         proxy.resume()
         await box.drained()
         assert box.status().delivered == len(IDS)
-    assert await message_ids(database) == IDS
+    assert await landed(database, layout) == IDS
 
 
 @pytest.mark.parametrize(
