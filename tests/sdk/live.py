@@ -108,10 +108,14 @@ class Driver:
         assert any("done" in note for note in notes), lines
 
     def kill(self) -> None:
-        """Of a test that failed."""
+        """Of a test that failed. A driver that is asked to end takes its browser along."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
 
 
 _MORE = ("gzip", "sync", "nan")
