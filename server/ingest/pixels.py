@@ -44,14 +44,15 @@ def pixel_event(dialect: PixelDialect, path_type: str | None, query_string: str)
     name of an event or of a page. A name that is repeated makes a list. Refused as `bad_request`: a `data`
     that cannot be read, names that contradict each other, more than `PARAMETERS_MAX` parameters.
     """
-    if query_string.count("&") >= PARAMETERS_MAX:
-        return Refusal("bad_request", f"the pixel has more than {PARAMETERS_MAX} parameters")
     if not query_string.isascii():
         query_string = query_string.encode("utf-8", "replace").decode()  # perhaps half a surrogate pair
+    pairs = query_string.split("&", PARAMETERS_MAX)
+    if len(pairs) > PARAMETERS_MAX:
+        return Refusal("bad_request", f"the pixel has more than {PARAMETERS_MAX} parameters")
     data = ""
     fields: dict[str, list[str]] = {}
     directives = _DIRECTIVES[dialect]
-    for pair in query_string.split("&"):
+    for pair in pairs:
         name, _, value = pair.partition("=")
         if name == "data":
             data = value
