@@ -15,10 +15,14 @@ from .errors import (
     StorePoisoned,
     StoreTooNew,
 )
+from .identity import Former
+from .manifest import Manifest
 from .options import StoreOptions
+from .restoration import Restored, restore
 from .stats import COMMIT_BOUNDS_S, Backlog, Trimmed, WalStats
 from .store import Store
 from .tables import Delete, Put, TableEnv
+from .transfer import Transfer
 from .wal import Appended, Wal
 from .writer import SWITCH_INTERVAL_S
 
@@ -30,10 +34,13 @@ __all__ = [
     "Chunk",
     "Clock",
     "Delete",
+    "Former",
     "Group",
     "Hole",
+    "Manifest",
     "Position",
     "Put",
+    "Restored",
     "StorageError",
     "Store",
     "StoreClosed",
@@ -46,7 +53,9 @@ __all__ = [
     "StoreTooNew",
     "StoredEvent",
     "TableEnv",
+    "Transfer",
     "Trimmed",
     "Wal",
     "WalStats",
+    "restore",
 ]

@@ -18,8 +18,10 @@ class Space:
     pages. Any thread.
     """
 
-    def __init__(self, path: Path, reserve_bytes: int) -> None:
+    def __init__(self, path: Path, reserve_bytes: int, attempted: str | None = None) -> None:
+        """`attempted`: what the space is for, in words; by default a commit."""
         self._path = path
+        self._attempted = attempted or f"commit to {path.name}"
         self.reserve_bytes = reserve_bytes
 
     def demand(self, size_bytes: int) -> None:
@@ -30,7 +32,7 @@ class Space:
         free_bytes = space.f_bavail * space.f_frsize
         if space.f_blocks and free_bytes < needed_bytes:
             hint = f"{free_bytes} bytes are free on the disk, this takes {needed_bytes}; make room"
-            raise StoreFull(f"commit to {self._path.name}", hint, _FULL_RETRY_S)
+            raise StoreFull(self._attempted, hint, _FULL_RETRY_S)
 
 
 @contextmanager

@@ -156,6 +156,13 @@ class Environment:
                 txn.abort()
                 raise
 
+    def pour(self, descriptor: int) -> None:
+        """Write all of it, as it is at one moment, to a descriptor. Blocking, without the GIL; writers wait
+        for the first two pages only, but cannot reuse pages until it ends.
+        """
+        with _translated(f"copy {self.path.name}"):
+            self._env.copyfd(descriptor)
+
     def get(self, key: bytes, table: Table | None = None) -> bytes | None:
         """The value, copied out."""
         with _translated(f"read {self.path.name}"), self._env.begin(db=table) as txn:

@@ -20,7 +20,7 @@ from typing import Final
 from .clock import Clock
 from .disk import Space, attempting, make_folder, sync
 from .environment import Environment, create_environment
-from .errors import StoreClosed, StoreDamaged
+from .errors import StoreClosed, StoreDamaged, StoreFailed
 from .header import HEADER_KEY, SegmentHeader
 from .segment import Segment
 from .sidecar import SegmentIndex, load
@@ -51,6 +51,7 @@ class Segments:
         self._lock = threading.Condition()
         self._closed = False
         self._idle: list[Segment] = []
+        self._kept_from: int | None = None
         self.listed: tuple[Segment, ...] = ()
         self.missing: dict[int, str] = {}
         self.on_lost: Callable[[array[int]], None] = lambda _ids: None
@@ -147,8 +148,10 @@ class Segments:
             self._release(segment)
 
     def drop(self, segment: Segment) -> bool:
-        """Unlink the oldest segment; False if somebody reads it."""
+        """Unlink the oldest segment; False if somebody reads or keeps it."""
         with self._lock:
+            if self._kept_from is not None and segment.number >= self._kept_from:
+                return False
             if segment.users or segment is not self.listed[0] or segment is self.active:
                 return False
             self._forget(segment)
@@ -158,6 +161,26 @@ class Segments:
             sync(self.folder)
             segment.sidecar.unlink(missing_ok=True)
         return True
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Until the end of the block nothing is unlinked that `let_go` did not name. One at a time: raises
+        StoreFailed.
+        """
+        with self._lock:
+            if self._kept_from is not None:
+                raise StoreFailed("back up the store", "another backup is under way; wait for its end")
+            self._kept_from = 0
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._kept_from = None
+
+    def let_go(self, segment: Segment) -> None:
+        """Whoever keeps segments needs this one, and those before it, no more."""
+        with self._lock:
+            self._kept_from = segment.number + 1
 
     def index_of(self, segment: Segment) -> SegmentIndex | None:
         """The index of any segment; None if its sidecar is gone."""

@@ -13,18 +13,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .backup import Source, back_up, require_target
 from .clock import Clock
 from .dedupe import Dedupe
 from .disk import attempting, make_folder, remove_durably, write_durably
-from .errors import StoreFailed, StorePoisoned
+from .errors import StoreDamaged, StoreFailed, StorePoisoned
 from .identity import load_identity
 from .lock import DirectoryLock
+from .manifest import Manifest
 from .options import StoreOptions
 from .poison import Poison
+from .restoration import RESTORING
 from .room import Room
 from .segments import Segments
 from .sidecar import SegmentIndex
 from .tables import TableEnv
+from .transfer import Transfer
 from .wal import Wal
 
 
@@ -39,14 +43,17 @@ class Store:
         self._poison = Poison()
         self._closed = False
         self._unclean_marker = path / "unclean"
-        identity = load_identity(path / "store.json")
-        self.store_id = identity.store_id
+        if (path / RESTORING).exists():
+            raise StoreDamaged(f"open {path}", "a restore into it was cut off; run it again")
+        self._identity = load_identity(path / "store.json")
+        self.store_id = self._identity.store_id
+        self.former = self._identity.former
+        """What this store was restored from, the newest first."""
         unclean = self._unclean_marker.exists()
         with attempting(f"mark {path} as open"):
             write_durably(self._unclean_marker, b"")
-        self._segments = Segments(
-            path, (identity.store_id, *identity.former_ids), options.segment_bytes, clock
-        )
+        self._clock = clock
+        self._segments = Segments(path, self._identity.ids, options.segment_bytes, clock)
         indexes = self._segments.open(unclean=unclean)
         floor = clock.wall_ms() * 1000
         self._segments.begin(floor)
@@ -71,20 +78,25 @@ class Store:
             lock.release()
             raise
 
-    @staticmethod
-    def renew_identity(path: Path) -> str:
-        """Give the (closed) store in `path` a new id; returns it. For a directory put back from a copy.
-
-        Destinations key their progress by the store id: under the old one a restored store would take what it
-        receives from now on for delivered. Raises StorageError.
+    def back_up(self, target: Path, transfer: Transfer) -> Manifest:
+        """Copy the store, which goes on taking events, into a new folder. Blocks for as long as it takes to
+        read the WAL once; `transfer` says how far it is and can stop it. The store must not be closed
+        meanwhile. Raises StorageError: no backup is left then.
         """
-        lock = DirectoryLock(path / "lock")
-        try:
-            identity = load_identity(path / "store.json").renewed()
-            identity.save(path / "store.json")
-            return identity.store_id
-        finally:
-            lock.release()
+        source = Source(
+            self._path,
+            self._identity,
+            self._segments,
+            self.catalog,
+            self.scratch,
+            self._clock,
+            self._options.free_bytes_min,
+        )
+        return back_up(source, target, transfer)
+
+    def require_backup_target(self, target: Path) -> None:
+        """Raises StoreFailed, with what to do, for a folder that no backup of this store can become."""
+        require_target(target, self._path)
 
     @property
     def poisoned(self) -> StorePoisoned | None:

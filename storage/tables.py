@@ -15,6 +15,7 @@ from .disk import Space, attempting, make_folder
 from .environment import KEY_BYTES_MAX, Environment, Table, create_environment
 from .errors import StoreFull
 from .poison import Poison
+from .transfer import Digest, Transfer
 from .writer import Commit, GroupWriter
 
 _TABLES_MAX: Final = 64
@@ -96,6 +97,15 @@ class TableEnv:
         """
         handle = self._tables.get(table)
         return [] if handle is None else self._environment.scan(handle, prefix, after, limit, reverse)
+
+    def copy(self, target: Path, transfer: Transfer, space: Space) -> Digest:
+        """Copy the environment as it is at one moment to a new file. Blocking; raises StorageError."""
+        return transfer.copy_environment(self._environment, target, space)
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that a copy has, free pages included."""
+        return self._environment.end_bytes
 
     @property
     def used_bytes(self) -> int:

@@ -111,18 +111,6 @@ async def test_offsets_grow_even_if_the_wall_clock_goes_back(tmp_path: Path) -> 
     assert after.committed_ms >= before.committed_ms
 
 
-async def test_a_renewed_store_has_another_id_and_its_events(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        await put(store, [b"one"], [1])
-        before = store.store_id
-    renewed = Store.renew_identity(tmp_path)
-    for sidecar in (tmp_path / "wal").glob("*.ids"):
-        sidecar.unlink()
-    async with opened(tmp_path) as store:
-        assert store.store_id == renewed != before
-        assert items(store) == [b"one"]
-
-
 async def test_a_missing_middle_is_reported_as_a_hole(tmp_path: Path) -> None:
     async with opened(tmp_path, segment_bytes=SMALL) as store:
         await fill(store, 4)
