@@ -14,7 +14,7 @@ _GROWTH_MB_MAX = 20
 _BUFFERS_MB_MAX = 60
 
 
-def _memory_mb(server: Penstock) -> dict[str, float]:
+def memory_mb(server: Penstock) -> dict[str, float]:
     """Resident memory by kind: RssAnon is what the process allocated, RssFile what it maps, WAL and code."""
     assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
@@ -27,7 +27,7 @@ def test_an_idle_server_is_small(tmp_path: Path, database: str) -> None:
     try:
         assert server.post("/v1/track", track("one")).status == 200
         server.drained()
-        memory = _memory_mb(server)
+        memory = memory_mb(server)
         print(f"idle: {memory}")
         assert memory["VmRSS"] < _IDLE_RSS_MB_MAX, memory
         assert server.stop() == 0
@@ -48,10 +48,10 @@ def test_memory_is_flat_while_the_destination_is_away(
     server.conf["store"]["dedupe_bytes_max"] = dedupe_bytes_max
     server.start()
     try:
-        seen = {0: _memory_mb(server)}
+        seen = {0: memory_mb(server)}
         for acknowledged in fill(server, events):
             if acknowledged >= events * len(seen) // 8:
-                seen[acknowledged] = _memory_mb(server)
+                seen[acknowledged] = memory_mb(server)
         for at, memory in seen.items():
             print(f"after {at} events: {memory}")
         resident = [memory["VmRSS"] for memory in seen.values()]
