@@ -27,7 +27,8 @@ class IngestCounters:
 
     accepted: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     dropped: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    """(stream, reason) → events answered 2xx that were not stored again; today the one reason is `duplicate`.
+    """(stream, reason) → events answered 2xx that were not stored: `duplicate`; `sdk_metrics` (requests, stream
+    "").
     """
     refused: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Problem slug → requests answered with it, and items of batches refused for it."""
