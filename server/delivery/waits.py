@@ -63,6 +63,8 @@ class Waits:
     def resume(self) -> None:
         """Ends the wait under way, whatever it is for: an operator says that things are mended."""
         self.paused = False
+        if self.state is LinkState.PAUSED:
+            self.state = LinkState.WAITING
         self.retry.reset()
         self.breaker.reset()
         self._news.set()
