@@ -2,8 +2,9 @@
 
 Baseline: binary COPY of the same rows, encoded beforehand, into a temporary table, then INSERT … ON CONFLICT
 into an equal table with equal indexes, in one transaction. Both take turns on one server, so the ratio holds
-where the figures do not. Run: `python -m bench.bench_warehouse [--profile]`; PENSTOCK_TEST_DATABASE_URL names
-another server.
+where the figures do not. `--by-day` compares a plain table with one partitioned by day instead, `--tables N`
+one table with so many. Run: `python -m bench.bench_warehouse [--profile | --by-day | --tables N]`;
+PENSTOCK_TEST_DATABASE_URL names another server.
 """
 
 import cProfile
@@ -98,9 +99,9 @@ class Baseline:
         return time.perf_counter() - started
 
 
-async def compare(url: str) -> None:
+def destination_of(url: str) -> Destination:
     parts = urlsplit(url)
-    destination = Destination(
+    return Destination(
         PostgresConfig(
             host=parts.hostname or "127.0.0.1",
             port=parts.port or 5432,
@@ -109,6 +110,46 @@ async def compare(url: str) -> None:
             password=parts.password or "",
         )
     )
+
+
+class Filler:
+    """A link that flushes the same rows as any other, into the tables that `table` names for them."""
+
+    def __init__(self, destination: Destination, name: str, options: TableOptions, tables: int = 1) -> None:
+        self._destination = destination
+        self._key = LinkKey("bench", name, 1)
+        self._options = options
+        self._tables = tables
+        self._epoch = self._last = 0
+        self.seconds: list[float] = []
+
+    async def flush(self, batch: list[Row]) -> None:
+        """Flush; the first one makes the tables and is not counted."""
+        if not self._epoch:
+            self._epoch = (await self._destination.take_over(self._key, LocalProgress(0, 0))).epoch
+        name, end = self._key.link_id, batch[-1].offset
+        rows = [Row(row.offset, f"{name}_{row.offset % self._tables}", row.values) for row in batch]
+        flush = Batch(self._epoch, str(end), self._last, end, rows, b"", self._options)
+        flushed = await self._destination.flush(self._key, flush)
+        if self._last:
+            self.seconds.append(flushed.seconds)
+        self._last = end
+
+
+async def contrast(url: str, one: tuple[TableOptions, int], other: tuple[TableOptions, int]) -> None:
+    """The same batches in turns into tables of both kinds; the ratio of their speeds."""
+    destination = destination_of(url)
+    fillers = [Filler(destination, f"bench{n}", *kind) for n, kind in enumerate((one, other))]
+    for round_number in range(ROUNDS + 1):
+        for filler in fillers:
+            await filler.flush(rows(1_000 + round_number * ROWS, ROWS))
+    base_s, other_s = (statistics.median(filler.seconds) for filler in fillers)
+    print(f"{ROWS / base_s:9.0f} rows/s against {ROWS / other_s:.0f}: ratio {base_s / other_s:.2f}")
+    await destination.close()
+
+
+async def compare(url: str) -> None:
+    destination = destination_of(url)
     key = LinkKey("bench", "bench", 1)
     taken = await destination.take_over(key, LocalProgress(0, 0))
     epoch, last = taken.epoch, 0
@@ -155,7 +196,13 @@ async def main() -> None:
     admin = await asyncpg.connect(admin_url)
     await admin.execute(f"CREATE DATABASE {name}")
     try:
-        await compare(admin_url.rpartition("/")[0] + f"/{name}")
+        url = admin_url.rpartition("/")[0] + f"/{name}"
+        if "--by-day" in sys.argv:
+            await contrast(url, (OPTIONS, 1), (TableOptions("site", partition="day"), 1))
+        elif "--tables" in sys.argv:
+            await contrast(url, (OPTIONS, 1), (OPTIONS, int(sys.argv[-1])))
+        else:
+            await compare(url)
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()

@@ -73,8 +73,11 @@ async def _rows(url: str, id_column: str) -> Rows:
     found: Rows = defaultdict(list)
     connection = await asyncpg.connect(url)
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
-    tables = "information_schema.columns WHERE table_schema = 'public' AND column_name = $1"
-    for (table,) in await connection.fetch(f"SELECT table_name FROM {tables}", id_column):
+    columns = (
+        "pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE relnamespace = 'public'::regnamespace"
+    )
+    tables = f"{columns} AND relkind IN ('r', 'p') AND NOT relispartition AND attname = $1"
+    for (table,) in await connection.fetch(f"SELECT relname FROM {tables}", id_column):
         quoted = table.replace('"', '""')
         for record in await connection.fetch(f'SELECT * FROM public."{quoted}"'):
             found[record[id_column]].append({k: v for k, v in dict(record).items() if v is not None})
@@ -90,7 +93,10 @@ def sent(
     with fresh_database(postgres_url) as url:
         asyncio.run(_execute(url, OTHERS))
         conf = configuration(free_port(), folder / "data", url)
-        conf["links"]["site-warehouse"]["data"] = {"mode": "stream", "dataLayout": request.param}
+        data = {"mode": "stream", "dataLayout": request.param}
+        # One of them in partitions, of a column with capitals.
+        data |= {"partition": "day"} if request.param == "passthrough" else {}
+        conf["links"]["site-warehouse"]["data"] = data
         server = Penstock(folder, conf).start()
         try:
             yield Sent(server, url, request.param)

@@ -92,3 +92,55 @@ async def test_any_split_gives_the_table_of_the_reference(database, rows, cuts, 
     finally:
         await destination.close()
         await sql.close()
+
+
+days = st.sampled_from(["2026-03-01T23:59:59.999999Z", "2026-03-02T00:00:00Z", "not a time", None])
+daily_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "message_id": st.sampled_from(["a", "b", None]),
+            "received_at": days,
+            "n": st.sampled_from([None, 1, 2]),
+        }
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def daily_reference(rows):
+    """As above for one column, where rows are one if they were received at the same time, too."""
+    table = {}
+    for at, row in enumerate(rows):
+        time = row["received_at"] if row["received_at"] != "not a time" else None
+        key = (row["message_id"], time) if row["message_id"] and time else at
+        before = table.get(key, (None, None, None))[2]
+        table[key] = (row["message_id"], time, before if row["n"] is None else row["n"])
+    return Counter(table.values())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=daily_rows, cuts=st.sets(st.integers(1, 9)))
+async def test_any_split_gives_the_same_partitioned_table(database, rows, cuts):
+    sql = await asyncpg.connect(database)
+    destination = Destination(config_of(database), 1)
+    try:
+        await sql.execute("SET client_min_messages = warning; DROP TABLE IF EXISTS public.events")
+        taken = await destination.take_over(KEY, LocalProgress(0, 0))
+        last = taken.resume_after
+        options = TableOptions("site", partition="day", timestamp_column=None)
+        for first, end in pairwise(sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})):
+            batch = [Row(at, "events", rows[at]) for at in range(first, end)]
+            flush = Batch(taken.epoch, f"{end}", last, last + end - first, batch, b"", options)
+            await destination.flush(taken.key, flush)
+            last += end - first
+        names = "message_id, to_json(received_at)#>>'{}', (to_jsonb(e)->>'n')::int"
+        found = Counter(map(tuple, await sql.fetch(f"SELECT {names} FROM public.events e")))
+        expected = {
+            (name, time and time.replace("Z", "+00:00"), n): count
+            for (name, time, n), count in daily_reference(rows).items()
+        }
+        assert found == expected
+    finally:
+        await destination.close()
+        await sql.close()
