@@ -293,7 +293,7 @@ class Flusher:
     async def _land(self, batch: Prepared) -> tuple[Outcome, dict[int, Refused]]:
         """Tries until the batch landed; what became of its events, and which were refused."""
         refused = dict(batch.refused)
-        tables = {table_name(row.table) for row in batch.rows}
+        tables = set(map(table_name, {row.table for row in batch.rows}))
         self._tables |= tables
         locked = set(self.ledger.lanes.tables) - {batch.lane}
         while True:

@@ -1,7 +1,7 @@
 """A destination that is away for a weekend: everything is kept, and arrives once, in order and at full speed.
 
-The link has no merge key: nothing would hide a row that was loaded twice, and the order in the table is that
-of delivery.
+The link has no merge key: nothing would hide a row that was loaded twice, and the xmin of a row tells its
+transaction.
 """
 
 import time
@@ -19,8 +19,8 @@ _GROWTH_MB_MAX = 200
 """Of resident memory during the recovery, above what it was before: two batches, their rows and bytes, the
 segments of the log that are mapped while they are read (64 MiB each), and what the allocator keeps.
 """
-_SLOWEST_SHARE = 0.4
-"""Of the rate over all: no tenth of the backlog is delivered more slowly. The box may be busy."""
+_SLOWER_MAX = 1.5
+"""Times that the second half of the backlog may take of what the first one took. The box may be busy."""
 _SAMPLES = 10
 
 
@@ -59,7 +59,8 @@ def test_a_weekend_without_the_destination(
         print(f"{events / (time.monotonic() - began_s):.0f} events/s; tenths in s: {took_s}; MB: {memory}")
         assert max(memory) - before < _GROWTH_MB_MAX, (before, memory)
         if events >= 1_000_000:  # a tenth of the small one is a batch or less
-            assert max(took_s) * _SLOWEST_SHARE < sum(took_s) / _SAMPLES, took_s
+            half = _SAMPLES // 2
+            assert sum(took_s[half:]) < _SLOWER_MAX * sum(took_s[:half]), took_s
         assert server.metric("penstock_link_dead_letters_total") == 0
         assert server.metric("penstock_link_lag_seconds") == 0
         assert server.stop() == 0
@@ -78,9 +79,10 @@ def _open(postgres_url: str, database: str, allowed: str) -> None:
 def _everything_once_and_in_order(database: str, events: int) -> None:
     (found,) = rows(database, "SELECT count(*), count(DISTINCT message_id), max(number) FROM events")
     assert tuple(found) == (events, events, events - 1)
-    (disorder,) = rows(
+    batches = rows(
         database,
-        "SELECT count(*) FROM (SELECT number, lag(number) OVER (ORDER BY ctid) AS before FROM events) t "
-        "WHERE before >= number",
+        "SELECT count(*) AS events, min(number) AS first, max(number) AS last "
+        "FROM events GROUP BY xmin ORDER BY xmin::text::bigint",
     )
-    assert disorder[0] == 0
+    assert all(batch["last"] - batch["first"] + 1 == batch["events"] for batch in batches)
+    assert [batch["first"] for batch in batches] == [0, *(batch["last"] + 1 for batch in batches[:-1])]

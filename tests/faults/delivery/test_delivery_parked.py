@@ -201,6 +201,22 @@ async def test_a_table_that_cannot_be_changed(tmp_path: Path, database: str) -> 
     assert await message_ids(database, "green") == [*ids(0, N, "green"), "new"]
 
 
+async def test_the_quota_counts_from_the_oldest_parked_event(tmp_path: Path, database: str) -> None:
+    link = replace(SEGMENT, backlog_bytes_max=400_000)
+    await prepare(tmp_path, database, link)
+    async with delivering(tmp_path, database, link) as box:
+        async with locked(database, "green"):
+            await append(box.store, [body | {"event": "green"} for body in bodies(["new"])])
+            await append(
+                box.store,
+                [body | {"event": "red"} for body in bodies(["b1", "b2", "b3"], text="x" * 200_000)],
+            )
+            await box.drained()
+            await until(lambda: box.delivery.backlog_exceeded(STREAM))
+            assert [parked.events for parked in box.status().parked] == [1]
+        await until(lambda: not box.delivery.backlog_exceeded(STREAM))
+
+
 async def test_two_tables_and_one_that_is_freed(tmp_path: Path, database: str) -> None:
     await prepare(tmp_path, database)
     async with delivering(tmp_path, database) as box, AsyncExitStack() as red:

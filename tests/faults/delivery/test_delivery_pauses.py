@@ -83,6 +83,26 @@ async def test_a_pause_in_the_middle_of_a_backlog(tmp_path: Path, database: str)
     assert await message_ids(database) == ids
 
 
+async def test_a_paused_link_closes_its_stream_at_its_quota(tmp_path: Path, database: str) -> None:
+    links = [replace(LINK, backlog_bytes_max=400_000)]
+    async with running(tmp_path, {"pg": config_of(database)}, links) as box:
+        await box.delivery.pause(LINK.id)
+        await append(box.store, bodies(["m1"]))
+        assert not box.delivery.backlog_exceeded(STREAM)
+        await append(box.store, bodies(["m2", "m3", "m4"], text="x" * 200_000))
+        await until(lambda: box.delivery.backlog_exceeded(STREAM))
+        await box.delivery.resume(LINK.id)
+        await until(lambda: not box.delivery.backlog_exceeded(STREAM))
+
+
+async def test_a_delivery_that_was_stopped_hears_no_commits(tmp_path: Path, database: str) -> None:
+    """Another one may have been started in its place."""
+    async with running(tmp_path, {"pg": config_of(database)}) as box:
+        await box.delivery.stop(1.0)
+        assert box.store.wal._subscribers == []
+        await append(box.store, bodies(["m1"]))
+
+
 async def test_no_such_link(tmp_path: Path, database: str) -> None:
     async with running(tmp_path, {"pg": config_of(database)}) as box:
         assert not await box.delivery.pause("nobody")
