@@ -1,6 +1,9 @@
 """One field table for the configuration file and the management API."""
 
+from datetime import UTC, datetime
+
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +12,7 @@ from server.catalog import (
     Link,
     Stream,
     check_objects,
+    moment_ms,
     normalize_destination,
     normalize_link,
     normalize_stream,
@@ -130,6 +134,52 @@ def test_deduplicate_needs_a_key() -> None:
     good = destination({"type": "postgres", "embedded": True})
     assert check([stream({})], [good], [link(primaryKey=[])]) == ["links.l.data.primaryKey"]
     assert check([stream({})], [good], [link(primaryKey=[], deduplicate=False)]) == []
+
+
+def faults_of(**data: object) -> list[str]:
+    good = destination({"type": "postgres", "embedded": True})
+    return check([stream({})], [good], [link(**data)])
+
+
+@pytest.mark.parametrize(
+    ("template", "is_one"),
+    [
+        ("events", True),
+        ("events_{{.type}}", True),
+        ("{{ .context.page.host }}-{{.event}}", True),
+        ("{{.Заказ}}", True),
+        ("{{.}}", False),
+        ("{{type}}", False),
+        ("{{if .type}}a{{end}}", False),
+        ("a{b}", False),
+        ("{{.a b}}", False),
+        ("{{.type", False),
+    ],
+)
+def test_a_table_name_template(template: str, is_one: bool) -> None:
+    assert faults_of(tableNameTemplate=template) == ([] if is_one else ["links.l.data.tableNameTemplate"])
+
+
+@pytest.mark.parametrize(
+    ("start", "is_one"),
+    [
+        ("oldest", True),
+        ("now", True),
+        ("2026-11-21T00:00:00Z", True),
+        ("2026-11-21", True),
+        (datetime(2026, 11, 21, tzinfo=UTC), True),
+        ("later", False),
+        ("2026-13-01", False),
+    ],
+)
+def test_a_start(start: object, is_one: bool) -> None:
+    assert faults_of(startFrom=start) == ([] if is_one else ["links.l.data.startFrom"])
+
+
+def test_a_moment_without_an_offset_is_utc() -> None:
+    assert moment_ms("1970-01-02") == 86_400_000
+    assert moment_ms("1970-01-01T01:00:00.5+01:00") == 500
+    assert moment_ms("1969-12-31T23:59:59Z") == -1_000
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), JSON, max_size=4))
