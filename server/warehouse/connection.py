@@ -213,7 +213,7 @@ class Connections:
             await session.step(connection.execute(_session_sql(self._config, self._limits)))
         except TRANSLATED as error:
             connection.terminate()
-            raise unavailable(f"{doing}: set up the session", error) from error
+            raise _misset(unavailable(f"{doing}: set up the session", error)) from error
         except BaseException:
             connection.terminate()
             raise
@@ -239,6 +239,14 @@ class Connections:
             ssl=way,
             timeout=self._limits.connect_timeout_s,
         )
+
+
+def _misset(error: Unavailable) -> Unavailable:
+    """With what to do about a parameter that the server does not know."""
+    hint = (
+        f"`parameters` takes {', '.join(sorted(_OURS))} and settings of the server, no other words of libpq"
+    )
+    return Unavailable(error.reason, hint, error.sqlstate) if error.sqlstate == "42704" else error
 
 
 def _session_sql(config: PostgresConfig, limits: Limits) -> str:

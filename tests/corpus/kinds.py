@@ -29,7 +29,7 @@ class Kind:
 
     properties   key → what its column must hold; marks: texts that the row must hold somewhere, once each.
     message_id   as JSON text, if it is the odd thing.
-    refused      part of the reason if it must end as a dead letter.
+    refused      part of the reason if it must end as a dead letter; in the layouts of `only`, if any.
     """
 
     name: str
@@ -39,6 +39,11 @@ class Kind:
     marks: tuple[str, ...] = ()
     message_id: str = ""
     refused: str = ""
+    only: tuple[str, ...] = ()
+
+    def refusal(self, layout: str) -> str:
+        """Part of the reason if it is refused in that layout."""
+        return self.refused if not self.only or layout in self.only else ""
 
 
 def track(properties: str, name: str = '"Nasty"', more: str = "") -> str:
@@ -298,6 +303,12 @@ def _tables() -> Iterator[Kind]:
         yield Kind(f"table {name}", track("{}", more=f',"JITSU_TABLE_NAME":{table}'), refused=refused)
     for name, text in NAMES.items():
         yield Kind(f"event name {name}", track("{}", name=text))
+    # There an event's name is its table's: of the layout, and of the template in the test.
+    by_name = ("segment", "jitsu-legacy")
+    for name, table, refused in TABLES:
+        if refused:
+            event = track("{}", name=table)
+            yield Kind(f"event name as {name}", event, refused=refused, only=by_name)
 
 
 def _message_ids() -> Iterator[Kind]:

@@ -94,8 +94,9 @@ def sent(
         asyncio.run(_execute(url, OTHERS))
         conf = configuration(free_port(), folder / "data", url)
         data = {"mode": "stream", "dataLayout": request.param}
-        # One of them in partitions, of a column with capitals.
+        # One of them in partitions, of a column with capitals; one in tables that events name.
         data |= {"partition": "day"} if request.param == "passthrough" else {}
+        data |= {"tableNameTemplate": "{{.event}}"} if request.param == "jitsu-legacy" else {}
         conf["links"]["site-warehouse"]["data"] = data
         server = Penstock(folder, conf).start()
         try:
@@ -129,7 +130,7 @@ def test_the_rows_say_what_was_sent(sent: Sent) -> None:
 
 
 def test_nothing_stopped_the_link(sent: Sent) -> None:
-    refused = sum(bool(kind.refused) for kind in KINDS)
+    refused = sum(bool(kind.refusal(sent.layout)) for kind in KINDS)
     assert sent.server.metric("penstock_link_dead_letters_total") == refused
     assert sent.server.metric("penstock_link_up") == 1
 
@@ -139,8 +140,8 @@ def _end(sent: Sent, name: str, kind: Kind) -> str:
     # An odd id is asked for as the row has it.
     message_id = sent.rows[name][0][COLUMNS[sent.layout]] if kind.message_id and rows else name
     state, reason = sent.outcome(message_id)
-    if kind.refused:
-        good = state == "dead-lettered" and kind.refused in reason and not rows
+    if refusal := kind.refusal(sent.layout):
+        good = state == "dead-lettered" and refusal in reason and not rows
     else:
         good = state == "delivered" and rows == (2 if _is_track_of_segment(sent, kind) else 1)
     return "" if good else f"{kind.name}: {state} {reason}, {rows} rows"

@@ -216,10 +216,22 @@ async def test_tls_that_the_server_does_not_speak_is_unavailable(config, proxy, 
     await destination.close()
 
 
+async def test_a_parameter_that_the_server_does_not_know_is_told(config):
+    destination = Destination(replace(config, parameters={"channel_binding": "require"}), 1)
+    with pytest.raises(Unavailable, match="channel_binding") as raised:
+        await destination.probe()
+    assert "no other words of libpq" in raised.value.hint
+    await destination.close()
+
+
 def test_a_config_shows_no_secret():
-    shown = repr(PostgresConfig(password="hunter2", sslkey="-----BEGIN PRIVATE KEY-----"))
+    key = "-----BEGIN PRIVATE KEY-----"
+    shown = repr(
+        PostgresConfig(password="hunter2", sslkey=key, parameters={"sslkey": key, "sslpassword": "x1"})
+    )
     assert "hunter2" not in shown
     assert "PRIVATE" not in shown
+    assert "x1" not in shown
 
 
 def test_an_unknown_sslmode_is_an_error():

@@ -11,19 +11,20 @@ from server.warehouse import Destination, LinkKey, Row
 from server.warehouse.merge import STAGING_MAX
 from tests.conftest import fresh_database
 from tests.contract.warehouse.conftest import LIMITS, OPTIONS, Link, config_of
+from tests.running import Penstock, configuration, delivered, free_port, rows, track
 
 LINKS = 300
 CONNECTIONS = 4
 ROUNDS = 2
 
 
-async def many(destination):
+async def many(destination, count=LINKS):
     """Links with streams of their own, over ten tables."""
     links = [
         Link(
             destination, LinkKey("store", f"l{n}", 1), replace(OPTIONS, stream=f"s{n}", timestamp_column=None)
         )
-        for n in range(LINKS)
+        for n in range(count)
     ]
     await asyncio.gather(*(link.take_over() for link in links))
     return links
@@ -62,12 +63,12 @@ async def test_all_links_progress_in_turn_on_few_connections(destination, sql):
 
 
 async def test_a_slow_link_leaves_the_other_connections_to_the_rest(destination, sql):
-    links = await many(destination)
+    links = await many(destination, 60)
     await links[0].flush({"message_id": "m"}, table="held")
     async with sql.transaction():
         await sql.execute("LOCK TABLE held")
         slow = asyncio.create_task(links[0].flush({"message_id": "n"}, table="held"))
-        await asyncio.gather(*(link.flush({"message_id": "m"}, table="free") for link in links[1:60]))
+        await asyncio.gather(*(link.flush({"message_id": "m"}, table="free") for link in links[1:]))
         assert not slow.done() or slow.exception()
     await asyncio.gather(slow, return_exceptions=True)
     assert await sql.fetchval("SELECT count(*) FROM free") == 59
@@ -98,11 +99,31 @@ def others(postgres_url):
 
 async def test_three_destinations_at_once(others, destination, sql):
     destinations = [destination, *(Destination(config_of(url), CONNECTIONS, LIMITS) for url in others)]
-    groups = [await many(each) for each in destinations]
-    await asyncio.gather(*(link.flush({"message_id": "m"}) for group in groups for link in group[:100]))
+    groups = [await many(each, 100) for each in destinations]
+    await asyncio.gather(*(link.flush({"message_id": "m"}) for group in groups for link in group))
     assert await sql.fetchval("SELECT count(*) FROM events") == 100
     for url, each in zip(others, destinations[1:], strict=True):
         await each.close()
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT count(*) FROM public.events") == 100
         await connection.close()
+
+
+def test_a_process_with_hundreds_of_links(tmp_path, database):
+    """Every stream has a link of its own, and every one of them delivers."""
+    names = [f"s{number}" for number in range(LINKS)]
+    streams = {name: {"server_keys": [f"{name}:key"]} for name in names}
+    links = {name: {"from": name, "to": "warehouse", "data": {"mode": "stream"}} for name in names}
+    conf = configuration(free_port(), tmp_path / "data", database, streams=streams, links=links)
+    server = Penstock(tmp_path, conf).start()
+    try:
+        for name in names:
+            assert server.post("/v1/track", track(name), key=f"{name}:key").status == 200
+        server.drained()
+        assert server.metric("penstock_link_up") == LINKS + 1
+        ours = "datname = current_database() AND application_name = 'penstock'"
+        ((count,),) = rows(database, f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")
+        assert 0 < count <= CONNECTIONS
+        assert sorted(delivered(database)) == sorted(names)
+    finally:
+        assert server.stop() == 0
