@@ -3,8 +3,9 @@
 Each round appends a backlog, lets a link with a primary key drain it, and loads the very same rows, encoded
 beforehand, by binary COPY and INSERT … ON CONFLICT into an equal table with equal indexes. Rounds alternate,
 so the ratio holds where the figures do not. Beside it: how late a timer on the loop fires meanwhile, which is
-what a request would feel. Run: `python -m bench.bench_delivery`; PENSTOCK_TEST_DATABASE_URL names another
-server, in which a database is made and dropped.
+what a request would feel. Run: `python -m bench.bench_delivery`; with `--layouts` it measures instead what
+each layout takes for a row, over segment-single-table, by turns on the same backlog.
+PENSTOCK_TEST_DATABASE_URL names another server, in which a database is made and dropped.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -22,7 +24,7 @@ import asyncpg
 import orjson
 import uvloop
 
-from bench.bench_layout import TRACK
+from bench.bench_layout import LAYOUTS, TRACK
 from server.clock import SystemClock
 from server.delivery import Delivery, LinkConfig
 from server.ingest import Decoded, Limits, RequestFacts, decode_batch, stream_seed
@@ -49,11 +51,14 @@ async def append(store: Store, first: int) -> None:
         await store.wal.append(STREAM, decoded.head, decoded.items, decoded.ids).durable()
 
 
-async def deliver(store: Store, config: PostgresConfig, late_s: list[float]) -> float:
+LINK: Final = LinkConfig("bench", STREAM, "pg", 1, "stream")
+
+
+async def deliver(
+    store: Store, config: PostgresConfig, late_s: list[float], link: LinkConfig = LINK
+) -> float:
     """Seconds until the backlog is delivered."""
-    delivery = Delivery(
-        store, [LinkConfig("bench", STREAM, "pg", 1, "stream")], {"pg": config}, SystemClock()
-    )
+    delivery = Delivery(store, [link], {"pg": config}, SystemClock())
     head = store.wal.head(STREAM)
     began_s = time.perf_counter()
     delivery.start()
@@ -108,16 +113,39 @@ class Baseline:
         return data
 
 
-async def compare(url: str, folder: Path) -> None:
-    """Runs the rounds and prints the medians."""
+def config_of(url: str) -> PostgresConfig:
     parts = urlsplit(url)
-    config = PostgresConfig(
+    return PostgresConfig(
         host=parts.hostname or "127.0.0.1",
         port=parts.port or 5432,
         database=DATABASE,
         username=parts.username or "postgres",
         password=parts.password or "",
     )
+
+
+async def compare_layouts(url: str, folder: Path) -> None:
+    """Each layout, a link and tables of its own, drains the same backlogs; prints medians and ratios."""
+    store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
+    store.wal.start(asyncio.get_running_loop())
+    took_s: dict[str, list[float]] = {name: [] for name in LAYOUTS}
+    for at in range(ROUNDS):
+        await append(store, at * EVENTS)
+        for name in LAYOUTS:
+            link = replace(LINK, id=name, layout=name, table_name=f"events_{name}")
+            took_s[name].append(await deliver(store, config_of(url), [], link))
+    await asyncio.to_thread(store.close)
+    least = [took / EVENTS for took in took_s[LAYOUTS[0]]]
+    for name in LAYOUTS:
+        rows = EVENTS * (2 if name == "segment" else 1)
+        per_row = [took / rows for took in took_s[name]]
+        ratio = statistics.median(ours / base for ours, base in zip(per_row, least, strict=True))
+        print(f"{name:21} {statistics.median(per_row) * 1e6:6.1f} µs/row {ratio:6.2f}")
+
+
+async def compare(url: str, folder: Path) -> None:
+    """Runs the rounds and prints the medians."""
+    parts, config = urlsplit(url), config_of(url)
     store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
     store.wal.start(asyncio.get_running_loop())
     baseline: Baseline | None = None
@@ -152,7 +180,8 @@ async def main() -> None:
     await admin.execute(f"CREATE DATABASE {DATABASE}")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            await compare(url, Path(folder))
+            run = compare_layouts if "--layouts" in sys.argv else compare
+            await run(url, Path(folder))
     finally:
         await admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
         await admin.close()

@@ -73,6 +73,7 @@ _MADE: Final = (
 )
 """Column and origin of what is made of values, in the order of `Legacy.made`."""
 
+_PAGE: Final = ("url", "title", "referrer", "host", "path", "search")
 _PORTS: Final = {"http": 80, "https": 443}
 _NO_LETTER: Final = re.compile(r"\W")
 _KNOWN_CHARS_MAX: Final = 500
@@ -196,54 +197,64 @@ def _put_at(
 def _made(event: Event) -> Sequence[Any]:
     """What has no key of its own, or not always the same one; None where there is nothing."""
     context, properties = _object(event, "context"), _object(event, "properties")
-    page, screen = _object(context, "page"), _object(context, "screen")
-    own, traits = _object(context, "traits"), _object(event, "traits")
-    address = page.get("url") or properties.get("url")
-    host, path = _first(page, properties, "host"), _first(page, properties, "path")
-    search = _first(page, properties, "search")
+    ip, kind = context.get("ip"), event.get("type")
+    return (
+        event.get("event") or kind,
+        "",
+        _anonymous(ip) if ip else None,
+        None if "src" in properties else "jitsu",
+        *_of_page(_object(context, "page"), properties, kind == "track"),
+        *_of_screen(context.get("screen")),
+        *_of_person(context.get("traits"), event.get("traits")),
+    )
+
+
+def _of_page(page: Event, properties: Event, track: bool) -> Sequence[Any]:
+    """From url to doc_search. Properties named as the page's are used for what it does not say."""
+    url, title, referrer, host, path, search = map(page.get, _PAGE)
+    address = url or properties.get("url")
+    if not track:  # these properties have no column
+        url = address
+        title = properties.get("title") if title is None else title
+        referrer = properties.get("referrer") if referrer is None else referrer
+    host = properties.get("host") if host is None else host
+    path = properties.get("path") if path is None else path
+    search = properties.get("search") if search is None else search
     if not (host and path and search) and type(address) is str:
         known = _parts_of if len(address) <= _KNOWN_CHARS_MAX else _parts_of.__wrapped__
         parts = known(address)
         host, path, search = host or parts[0], path or parts[1], search or parts[2]
-    ip, email, name = context.get("ip"), own.get("email"), own.get("name")
-    of_page: tuple[Any, Any, Any] = page.get("url"), page.get("title"), page.get("referrer")
-    if event.get("type") != "track":  # properties of these names have no column
-        of_page = (
-            address,
-            _first(page, properties, "title"),
-            _first(page, properties, "referrer"),
-        )
+    encoding, offset = page.get("encoding"), page.get("timezoneOffset")
+    encoding = properties.get("encoding") if encoding is None else encoding
+    offset = properties.get("timezoneOffset") if offset is None else offset
+    return url, title, referrer, encoding, offset, host, path, search
+
+
+def _of_screen(screen: Any) -> Sequence[Any]:
+    if type(screen) is not dict or not screen:
+        return None, None
+    return _size(screen, "width", "height"), _size(screen, "innerWidth", "innerHeight")
+
+
+def _of_person(own: Any, traits: Any) -> Sequence[Any]:
+    """Email and name: of the context, else of the event; then what the event says instead."""
+    own = own if type(own) is dict else EMPTY
+    traits = traits if type(traits) is dict else EMPTY
+    if not own:
+        return traits.get("email"), traits.get("name"), None, None
+    email, name = own.get("email"), own.get("name")
+    email_too, name_too = traits.get("email"), traits.get("name")
     return (
-        *(event.get("event") or event.get("type"), "", _anonymous(ip) if ip else None),
-        None if "src" in properties else "jitsu",
-        *of_page,
-        *(_first(page, properties, "encoding"), _first(page, properties, "timezoneOffset")),
-        *(host, path, search),
-        *(
-            (_size(screen, "width", "height"), _size(screen, "innerWidth", "innerHeight"))
-            if screen
-            else _NO_SIZE
-        ),
-        *(email or traits.get("email"), name or traits.get("name")),
-        *(_other(traits.get("email"), email), _other(traits.get("name"), name)),
+        email or email_too,
+        name or name_too,
+        email_too if email and email_too != email else None,
+        name_too if name and name_too != name else None,
     )
-
-
-_NO_SIZE: Final = (None, None)
 
 
 def _object(source: Event, key: str) -> Event:
     value = source.get(key)
     return value if type(value) is dict else EMPTY
-
-
-def _first(page: Event, properties: Event, key: str) -> Any:
-    value = page.get(key)
-    return properties.get(key) if value is None else value
-
-
-def _other(said: Any, before: Any) -> Any:
-    return said if before and said != before else None
 
 
 def _anonymous(ip: Any) -> str | None:
