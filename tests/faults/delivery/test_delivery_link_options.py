@@ -161,6 +161,13 @@ async def test_a_name_from_an_event_reaches_no_table_of_others(
     assert set(found.values()) == {1}
 
 
+async def test_a_table_of_others_is_taken_over_by_its_comment(tmp_path: Path, database: str) -> None:
+    await fetch(database, "CREATE TABLE tracks (message_id text, event text)")
+    await fetch(database, "COMMENT ON TABLE tracks IS 'penstock: event table'")
+    await delivered(tmp_path, database, replace(LINK, layout="segment"), bodies(["a"]), bodies(["b"]))
+    assert await tables(database) == {"e": 2, "tracks": 2}
+
+
 async def begun(path: Path, url: str, start_from: Any) -> list[str]:
     """What a link delivers that is first seen when a and b are there, and c comes."""
     link = replace(LINK, start_from=start_from)
