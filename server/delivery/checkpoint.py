@@ -32,6 +32,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     store was found to be older than the destination. `begin` is where a new link starts reading: what is at
     or before it was never its own. `due_ms` is the wall time at which a mode-batch link flushes, None =
     nothing waits. `release` counts the batches of parked events that landed; `paused`: by an operator.
+    `left_out` is that of the last outcome applied.
     """
 
     generation: int
@@ -46,6 +47,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     dropped: int = 0
     release: int = 0
     paused: bool = False
+    left_out: int = 0
 
     @property
     def reached(self) -> int:

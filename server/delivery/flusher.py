@@ -39,11 +39,12 @@ from server.warehouse import (
     WarehouseError,
     table_name,
 )
-from storage import StorageError, StoreClosed, StorePoisoned
+from storage import Former, StorageError, StoreClosed, StorePoisoned
 
 from . import outcome as outcomes
 from .breaker import ALIKE_MAX, Breaker
 from .checkpoint import Intent
+from .inheritance import inheritance
 from .lane_watch import LaneWatch
 from .lanes import LANES_MAX, PARKED_MAX, pack
 from .ledger import Ledger
@@ -82,6 +83,7 @@ class Flusher:
         self,
         link: LinkConfig,
         store_id: str,
+        former: tuple[Former, ...],
         destination: Destination,
         preparer: Preparer,
         ledger: Ledger,
@@ -101,6 +103,7 @@ class Flusher:
         self._alarm: str | None = None
         self._warning: str | None = None
         self._key = LinkKey(store_id, link.id, ledger.checkpoint.key_generation)
+        self._former = former
         self._destination = destination
         self._clock = clock
         self._breaker = Breaker()
@@ -184,12 +187,13 @@ class Flusher:
 
     async def _take_over(self) -> None:
         """Makes this process the owner of the link and learns from the progress row where to go on."""
+        inherited = await self._inherit()
         known = self.ledger.checkpoint
         doubt = known.in_doubt
         local = LocalProgress(known.epoch, known.last, InDoubt(doubt.batch_id, doubt.last) if doubt else None)
         self._key = LinkKey(self._key.store_id, self.link.id, known.key_generation)
         taken = await self._destination.take_over(self._key, local)
-        warning = taken.warning
+        warning = taken.warning if inherited is None else ""
         release = known.release
         if taken.case is TakeoverCase.LANDED and doubt is not None:
             outcome = outcomes.decode(taken.outcome)
@@ -203,10 +207,29 @@ class Flusher:
             )
         if warning:
             _log.warning("link %s: %s", self.link.id, warning)
-            self._warning = warning
+        self._warning = warning or inherited or self._warning
         self._key = taken.key
         self._in_doubt = False
         await self._look_at_lanes()
+
+    async def _inherit(self) -> str | None:
+        """In a restored store, before the link has progress of its own: goes on where the former store came
+        to, and ends its delivery. A warning or "" then; None = there is nothing to take.
+        """
+        known = self.ledger.checkpoint
+        key = LinkKey(self._key.store_id, self.link.id, known.key_generation)
+        if not self._former:
+            return None
+        row = await self._destination.inherit(key, [former.store_id for former in self._former])
+        if row is None:
+            return None
+        former = next(former for former in self._former if former.store_id == row.store_id)
+        taken = inheritance(row, known, former.heads.get(self.link.stream_id, 0))
+        _log.log(logging.WARNING if taken.warning else logging.INFO, "link %s: %s", self.link.id, taken.words)
+        if taken.landed is not None:
+            await self.ledger.settle(taken.after, taken.landed, self.preparer.due_ms)
+        await self.ledger.resume(known.epoch, known.key_generation, taken.after, taken.release)
+        return taken.words if taken.warning else ""
 
     async def _deliver_all(self) -> None:
         """Batch after batch; returns when the link is stopping and has nothing left to flush."""
@@ -341,6 +364,7 @@ class Flusher:
             tuple(Parked(table, pack(offsets)) for table, offsets in by_table.items()),
             tuple(batch.taken),
             self.ledger.checkpoint.release + bool(batch.taken),
+            self.ledger.checkpoint.left_out + len(refused) + len(parked) + len(batch.dropped),
         )
 
     async def _flush(self, batch: Prepared, left_out: set[int], outcome: Outcome) -> None:

@@ -89,6 +89,7 @@ class Ledger:
                 dead_letters=before.dead_letters + len(outcome.refused),
                 dropped=before.dropped + sum(map(_events_at_most, outcome.dropped)),
                 release=outcome.release,
+                left_out=max(before.left_out, outcome.left_out),
             )
             await self._write(after, puts, changes)
 

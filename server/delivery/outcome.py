@@ -40,7 +40,9 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """One batch: `delivered` events landed as rows, the others are named.
 
     `taken` names the chunks of lanes (table, first offset) whose events the batch consisted of; `release` is
-    the number of such batches so far, this one included.
+    the number of such batches so far, this one included. `left_out` is the number of events (or dropped
+    ranges) of the link that landed with no batch so far: refused, parked and dropped ones, this batch's
+    included.
     """
 
     delivered: int
@@ -49,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     parked: tuple[Parked, ...] = ()
     taken: tuple[tuple[str, int], ...] = ()
     release: int = 0
+    left_out: int = 0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -169,6 +169,7 @@ class Delivery:
         return Flusher(
             link,
             self._store.store_id,
+            self._store.former,
             destination,
             preparer,
             ledger,

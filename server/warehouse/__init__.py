@@ -5,7 +5,16 @@ like is decided by the layouts of server/delivery; what a value becomes in a col
 how a batch and its progress row land in one transaction is decided here.
 """
 
-from server.warehouse.batch import Batch, Flushed, InDoubt, LinkKey, LocalProgress, Takeover, TakeoverCase
+from server.warehouse.batch import (
+    Batch,
+    Flushed,
+    InDoubt,
+    Inherited,
+    LinkKey,
+    LocalProgress,
+    Takeover,
+    TakeoverCase,
+)
 from server.warehouse.connection import PostgresConfig
 from server.warehouse.destination import Counters, Destination, Probe
 from server.warehouse.encode import Breathe, Encoded
@@ -26,6 +35,7 @@ __all__ = [
     "Flushed",
     "Foreign",
     "InDoubt",
+    "Inherited",
     "Limits",
     "LinkKey",
     "LocalProgress",

@@ -12,6 +12,7 @@ __all__ = [
     "Batch",
     "Flushed",
     "InDoubt",
+    "Inherited",
     "LinkKey",
     "LocalProgress",
     "TableOptions",
@@ -105,6 +106,16 @@ class Takeover:
     changed: bool
     foreign: bool
     warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The progress row of the store that this one was restored from."""
+
+    store_id: str
+    last_offset: int
+    batch_id: str
+    outcome: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from server.warehouse import locks, merge, progress
-from server.warehouse.batch import Batch, Flushed, LinkKey, LocalProgress, Takeover
+from server.warehouse.batch import Batch, Flushed, Inherited, LinkKey, LocalProgress, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
 from server.warehouse.encode import Breathe, Encoded, Encoding
 from server.warehouse.errors import (
@@ -103,6 +103,18 @@ class Destination:
                 return await progress.take_over(session, key, local, here)
         except TRANSLATED as error:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error
+
+    async def inherit(self, key: LinkKey, former_ids: Sequence[str]) -> Inherited | None:
+        """What the first of these stores that has a progress row did for the link; it can do no more then.
+        None if none has, or the link has a row of its own. Raises Unavailable.
+        """
+        try:
+            async with self._connections.turn() as session:
+                await progress.create(session)
+                return await progress.inherit(session, key, former_ids)
+        except TRANSLATED as error:
+            doing = f"look for the progress of link {key.link_id} before the restore at {self.config.place}"
+            raise unavailable(doing, error) from error
 
     async def encode_ahead(
         self, link_id: str, rows: Sequence[AnyRow], options: TableOptions, breathe: Breathe

@@ -7,12 +7,13 @@ raises it, and a flush under another epoch stops. `decide` is the table row → 
 OutOfStep and Foreign.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncpg
 
-from server.warehouse.batch import Batch, LinkKey, LocalProgress, Takeover, TakeoverCase
+from server.warehouse.batch import Batch, Inherited, LinkKey, LocalProgress, Takeover, TakeoverCase
 from server.warehouse.connection import Session
 from server.warehouse.errors import TRANSLATED, Foreign, OutOfStep, is_missing
 
@@ -34,6 +35,7 @@ INSERT INTO penstock.progress (store_id, link_id, generation, epoch, last_offset
 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true
 """
 _OWN: Final = f"UPDATE penstock.progress SET epoch = $4, fingerprint = $5, updated_at = now() {_WHERE}"
+_FENCE: Final = f"UPDATE penstock.progress SET epoch = epoch + 1, updated_at = now() {_WHERE}"
 _ADVANCE: Final = (
     "UPDATE penstock.progress SET batch_id = $4, last_offset = $5, outcome = $6, "
     f"updated_at = clock_timestamp() {_WHERE}"
@@ -125,6 +127,25 @@ async def take_over(session: Session, key: LinkKey, local: LocalProgress, here: 
         foreign,
         _warning(case, row, local, here),
     )
+
+
+async def inherit(session: Session, key: LinkKey, former_ids: Sequence[str]) -> Inherited | None:
+    """The row of the first of these stores that has one, its epoch raised: whoever flushes under it stops.
+
+    Nothing is looked for once the link has a row of its own.
+    """
+    await session.execute("BEGIN; SET LOCAL synchronous_commit = on")
+    found = None
+    if await _locked(session, key) is None:
+        for store_id in former_ids:
+            place = (store_id, key.link_id, key.generation)
+            row = await _locked(session, replace(key, store_id=store_id))
+            if row is not None:
+                await session.step(session.connection.execute(_FENCE, *place))
+                found = Inherited(store_id, row.last_offset, row.batch_id, row.outcome)
+                break
+    await session.execute("COMMIT")
+    return found
 
 
 async def begin(session: Session, key: LinkKey, batch: Batch) -> bool:
