@@ -48,8 +48,8 @@ def stream_keys(stream: Stream) -> StreamKeys:
     return StreamKeys(
         stream_id=stream.id,
         id_seed=stream_seed(stream.id),
-        browser_keys=tuple(key.token for key in stream.browser_keys),
-        server_keys=tuple(key.token for key in stream.server_keys),
+        browser_keys=tuple(key.token for key in stream.browser_keys if key.token),
+        server_keys=tuple(key.token for key in stream.server_keys if key.token),
         origins=stream.origins,
         domains=stream.domains,
         domain_fallback=stream.domain_fallback,

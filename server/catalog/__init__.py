@@ -1,4 +1,5 @@
-"""The typed objects of the configuration and of the management API: stream, destination, link.
+"""The typed objects of the configuration and of the management API: stream, destination, link and what
+is kept for them.
 
 One field table serves both; `normalize` accepts the other vendor's names for the same fields. Imports no
 other package of the server. Pure: no I/O, any thread.
@@ -6,17 +7,42 @@ other package of the server. Pure: no I/O, any thread.
 
 from server.catalog.checks import check_objects, moment_ms
 from server.catalog.faults import Fault, fault_path, schema_faults
-from server.catalog.names import normalize_destination, normalize_link, normalize_stream
-from server.catalog.objects import Datasource, Destination, Link, LinkData, RateLimit, Stream, WriteKey
+from server.catalog.names import (
+    normalize_destination,
+    normalize_link,
+    normalize_stream,
+    published_destination,
+    published_link,
+    published_stream,
+)
+from server.catalog.objects import (
+    Datasource,
+    Destination,
+    Function,
+    Link,
+    LinkData,
+    RateLimit,
+    Service,
+    Stream,
+    Sync,
+    SyncData,
+    Workspace,
+    WriteKey,
+)
 
 __all__ = [
     "Datasource",
     "Destination",
     "Fault",
+    "Function",
     "Link",
     "LinkData",
     "RateLimit",
+    "Service",
     "Stream",
+    "Sync",
+    "SyncData",
+    "Workspace",
     "WriteKey",
     "check_objects",
     "fault_path",
@@ -24,5 +50,8 @@ __all__ = [
     "normalize_destination",
     "normalize_link",
     "normalize_stream",
+    "published_destination",
+    "published_link",
+    "published_stream",
     "schema_faults",
 ]

@@ -43,15 +43,19 @@ def check_objects(
 
 
 def _keys(streams: Mapping[str, Stream]) -> Iterator[Fault]:
-    """A key leads to one stream as one kind."""
+    """A key leads to one stream as one kind. One that is known by its hash is compared by that."""
     seen: dict[str, str] = {}
     for stream in streams.values():
         for field, keys in (("browser_keys", stream.browser_keys), ("server_keys", stream.server_keys)):
             for index, key in enumerate(keys):
                 path = fault_path(["streams", stream.id, field, index])
-                if key.token in seen:
-                    yield Fault(path, f"is the same key as {seen[key.token]}", "give every key its own text")
-                seen.setdefault(key.token, path)
+                known = key.hash or key.token
+                if known is None:
+                    yield Fault(path, "has no secret", "give its plaintext; it is kept as a hash")
+                    continue
+                if known in seen:
+                    yield Fault(path, f"is the same key as {seen[known]}", "give every key its own text")
+                seen.setdefault(known, path)
 
 
 def _fallbacks(streams: Mapping[str, Stream]) -> Iterator[Fault]:

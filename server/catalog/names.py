@@ -1,4 +1,4 @@
-"""Other names for the same fields, brought to ours before anything is checked.
+"""Other names for the same fields, brought to ours before anything is checked, and back for answers.
 
 Jitsu's objects are flat and camelCase; the configuration file prefers short names. Both are accepted
 everywhere. What is not recognised is left as it is, so that the schema check can name it.
@@ -7,7 +7,7 @@ everywhere. What is not recognised is left as it is, so that the schema check ca
 import hashlib
 from collections.abc import Mapping
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 STREAM: Final = {
     "publicKeys": "browser_keys",
@@ -30,7 +30,16 @@ FLAT_DATASOURCE: Final[tuple[str, ...]] = (
     "password",
     "parameters",
     "sslMode",
+    "sslServerCA",
+    "sslClientCert",
+    "sslClientKey",
 )
+PARAMETERS: Final = {
+    "sslMode": "sslmode",
+    "sslServerCA": "sslrootcert",
+    "sslClientCert": "sslcert",
+    "sslClientKey": "sslkey",
+}
 LINK: Final = {"fromId": "from", "toId": "to"}
 
 
@@ -80,6 +89,36 @@ def normalize_link(value: object) -> object:
     return link
 
 
+def published_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
+    """A stream as the management API shows it: Jitsu's names, keys without what is secret."""
+    shown = _rename(stream, _inverse(STREAM))
+    for field in ("publicKeys", "privateKeys"):
+        shown[field] = [{"id": key["id"], "hint": key.get("hint", "")} for key in shown.get(field, ())]
+    shown["authorizedJavaScriptDomains"] = ",".join(shown.get("authorizedJavaScriptDomains", ()))
+    return shown
+
+
+def published_destination(destination: Mapping[str, Any]) -> dict[str, Any]:
+    """A destination as the management API shows it: Jitsu's names, flat."""
+    shown = _rename(destination, _inverse(DESTINATION))
+    datasource = shown.pop("datasource", None)
+    if datasource is None:
+        return shown
+    shown.pop("schema", None)
+    parameters = dict(datasource.get("parameters", {}))
+    flat = {name: parameters.pop(ours) for name, ours in PARAMETERS.items() if ours in parameters}
+    return {**shown, **_rename(datasource, _inverse(DATASOURCE)), "parameters": parameters, **flat}
+
+
+def published_link(link: Mapping[str, Any]) -> dict[str, Any]:
+    """A link as the management API shows it."""
+    return _rename(link, _inverse(LINK))
+
+
+def _inverse(table: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in table.items()}
+
+
 def _rename(value: Mapping[str, object], table: Mapping[str, str]) -> dict[str, object]:
     """Rename known fields; if both names are given, ours stays and the other is left to be reported as
     unknown.
@@ -91,10 +130,10 @@ def _rename(value: Mapping[str, object], table: Mapping[str, str]) -> dict[str, 
 
 def _datasource(value: Mapping[str, object]) -> dict[str, object]:
     datasource = _rename(value, DATASOURCE)
-    if "sslMode" in datasource:
-        parameters = datasource.get("parameters") or {}
-        if isinstance(parameters, Mapping):
-            datasource["parameters"] = {"sslmode": datasource.pop("sslMode"), **parameters}
+    parameters = datasource.get("parameters") or {}
+    if isinstance(parameters, Mapping) and (flat := [name for name in PARAMETERS if name in datasource]):
+        given = {PARAMETERS[name]: datasource.pop(name) for name in flat}
+        datasource["parameters"] = {**given, **parameters}
     return datasource
 
 

@@ -1,8 +1,10 @@
 """The shapes of the catalog. Unknown fields are errors; a default is what an absent field means."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
+
+CODE_CHARACTERS_MAX = 500_000
 
 Id = Annotated[
     str,
@@ -14,10 +16,15 @@ Id = Annotated[
 
 
 class WriteKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A credential that may write to a stream. `token` is what a client sends, whole, and is secret."""
+    """A credential that may write to a stream. `token` is what a client sends, whole, and is secret; a key
+    that came by the management API is known by its keyed digest (hexadecimal) alone.
+    """
 
     id: Annotated[str, Meta(min_length=1, max_length=128)]
-    token: Annotated[str, Meta(min_length=1, max_length=256)]
+    token: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None
+    hint: Annotated[str, Meta(max_length=16)] = ""
+    """A few characters of the secret, by which a person knows it again."""
 
     def __repr__(self) -> str:
         return f"WriteKey({self.id})"
@@ -78,6 +85,13 @@ class Destination(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     datasource: Datasource | None = None
 
 
+class FunctionUse(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """A function on a link: `udf.` and the id of a function, or the name of a built-in one."""
+
+    function_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    function_options: dict[str, Any] = {}
+
+
 class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """How events travel over a link; the field names are those of the management API."""
 
@@ -108,6 +122,29 @@ class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, re
     """Minutes between the flushes of batch mode."""
     start_from: Annotated[str, Meta(min_length=1, max_length=40)] = "oldest"
     """Where the link begins when it is first seen: `oldest` retained event, `now`, or a time (ISO 8601)."""
+    functions: tuple[FunctionUse, ...] = ()
+    """What is to change the events on their way, in this order. Kept, and not run yet."""
+    disabled: bool = False
+
+
+class SyncStream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one stream of a service is copied."""
+
+    sync_mode: Literal["full_refresh", "incremental"] = "full_refresh"
+    table_name: Annotated[str, Meta(min_length=1, max_length=63)] | None = None
+    cursor_field: tuple[str, ...] = ()
+
+
+class SyncData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
+    """How a service is copied to a destination. Kept, and not run yet."""
+
+    streams: dict[str, SyncStream] = {}
+    namespace: str | None = None
+    table_name_prefix: Annotated[str, Meta(max_length=63)] = ""
+    schedule: Annotated[str, Meta(max_length=100)] | None = None
+    """When it is copied: five fields of cron."""
+    timezone: Annotated[str, Meta(max_length=64)] = "Etc/UTC"
+    deduplicate: bool = True
     disabled: bool = False
 
 
@@ -118,3 +155,49 @@ class Link(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     from_id: str = field(name="from")
     to_id: str = field(name="to")
     data: LinkData = LinkData()
+
+
+class Sync(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A service is copied to a destination."""
+
+    id: Id
+    from_id: str = field(name="from")
+    to_id: str = field(name="to")
+    data: SyncData = SyncData()
+
+
+class Function(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Code that is to change events. Kept, and not run yet."""
+
+    id: Id
+    name: str = ""
+    kind: Literal["event", "profile"] = "event"
+    code: Annotated[str, Meta(max_length=CODE_CHARACTERS_MAX)]
+    draft: Annotated[str, Meta(max_length=CODE_CHARACTERS_MAX)] | None = None
+    """Code that is being worked on."""
+    description: str = ""
+    slug: str = ""
+    version: str = ""
+    origin: str = ""
+
+
+class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A source to copy from: a connector and what it needs to get in. Kept, and not run yet."""
+
+    id: Id
+    name: str = ""
+    protocol: Literal["airbyte"] = "airbyte"
+    package: Annotated[str, Meta(min_length=1, max_length=200)]
+    version: Annotated[str, Meta(min_length=1, max_length=100)]
+    credentials: dict[str, Any] = {}
+    """Secret, all of it."""
+    authorized: bool = False
+
+
+class Workspace(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the objects, under a name in the paths of the management API."""
+
+    id: Id
+    name: str = ""
+    slug: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    """Another word for the id in a path."""
