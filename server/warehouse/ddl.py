@@ -66,9 +66,10 @@ async def make(session: Session, wanted: Wanted) -> TableShape:
     return after
 
 
-def _begin(wanted: Wanted, seconds: float) -> str:
+def _begin(wanted: Wanted, seconds: float, lock_timeout_s: float | None = None) -> str:
+    lock = "" if lock_timeout_s is None else f"SET LOCAL lock_timeout = {int(lock_timeout_s * 1000)}; "
     return (
-        f"BEGIN; SET LOCAL statement_timeout = {int(seconds * 1000)}; "
+        f"BEGIN; SET LOCAL statement_timeout = {int(seconds * 1000)}; {lock}"
         f"SELECT pg_advisory_xact_lock({advisory(wanted.target)})"
     )
 
@@ -172,8 +173,8 @@ async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
     by = quote(shape.partitions.column)
     first, end = _instants(day)
     names = ", ".join(quote(column.name) for column in shape.columns.values() if not column.generated)
-    await session.execute(_begin(parent, session.limits.ddl_timeout_s))
-    await session.execute(f"SET LOCAL lock_timeout = {int(session.limits.upkeep_lock_timeout_s * 1000)}")
+    limits = session.limits
+    await session.execute(_begin(parent, limits.ddl_timeout_s, limits.upkeep_lock_timeout_s))
     now = await read_table(session, shape.schema, shape.name)
     if now is not None and now.partitions is not None and not now.partitions.cover(day):
         statements = [] if now.partitions.has_default else [_rest(shape.schema, shape.name)]
@@ -185,8 +186,7 @@ async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
             f"INSERT INTO {part} ({names}) SELECT {names} FROM moved",
             f"ALTER TABLE {parent.target} ATTACH PARTITION {part} {_bounds(day)}",
         ]
-        seconds = session.limits.ddl_timeout_s + session.limits.connect_timeout_s
-        await session.execute(";".join(statements), seconds)
+        await session.execute(";".join(statements), limits.ddl_timeout_s + limits.connect_timeout_s)
     await session.execute("COMMIT")
     after = await read_table(session, shape.schema, shape.name)
     if after is None:

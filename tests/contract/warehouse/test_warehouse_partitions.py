@@ -94,7 +94,8 @@ async def test_columns_are_added_to_every_partition(link, sql):
 
 async def test_many_at_once_make_the_same_days(make_destination, make_link, sql):
     names = [f"l{n}" for n in range(3)]
-    links = [await make_link(n, on=make_destination(), stream=n, partition="day") for n in names]
+    patient = Limits(upkeep_lock_timeout_s=10.0)
+    links = [await make_link(n, on=make_destination(patient), stream=n, partition="day") for n in names]
     rows = [{"message_id": "m", "received_at": at(NOW - n * DAY)} for n in (0, 9)]
     for row in rows:
         await asyncio.gather(*(link.flush(row) for link in links))
