@@ -1,5 +1,5 @@
-"""Who may send what: write keys, credentials, origins, the limiter, the client's address and ours. No HTTP framework,
-no clock.
+"""Who may send what: write keys, credentials, origins, the limiter, the client's address and ours. No HTTP
+framework, no clock.
 """
 
 from server.access.address import (

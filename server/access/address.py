@@ -69,11 +69,11 @@ def server_url(
     forwarded_proto: str | None,
     forwarded_host: str | None,
 ) -> str | None:
-    """The address of this server as the client wrote it, `https://events.example.com`, for documents that name
-    it. None if it cannot be told.
+    """The address of this server as the client wrote it, `https://events.example.com`, for documents that
+    name it. None if it cannot be told.
 
-    `scheme` and `host` are the connection's; what was forwarded (the last entry counts, which the proxy before
-    us wrote) is to be passed only if that proxy is trusted.
+    `scheme` and `host` are the connection's; what was forwarded (the last entry counts, which the proxy
+    before us wrote) is to be passed only if that proxy is trusted.
     """
     proto = (forwarded_proto or "").rpartition(",")[2].strip().lower()
     scheme = proto if proto in ("http", "https") else scheme
