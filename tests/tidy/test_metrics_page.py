@@ -22,8 +22,8 @@ def stats() -> WalStats:
 
 def link() -> LinkStatus:
     values = {field.name: 0 for field in fields(LinkStatus)}
-    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "state": LinkState.WAITING, "parked": ()}
-    return LinkStatus(**(values | names))
+    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "parked": ()}
+    return LinkStatus(**(values | names | {"state": LinkState.WAITING}))
 
 
 def exposed() -> dict[str, tuple[str, set[str]]]:
