@@ -22,8 +22,8 @@ class Sdk:
 
     `name` is the name of its recording; `package` the npm package or the virtual environment it needs;
     `scenarios` are those of the driver that are tried; `insists` says that it resends through a 429, a 503
-    and a restart (as recorded: the others give up within a second, or never resend); `old` and `module`
-    choose among the versions of an npm package.
+    and a restart (as recorded: the others give up within a second of no answer, or never resend); `old`
+    and `module` choose among the versions of an npm package.
     """
 
     name: str
@@ -145,7 +145,7 @@ SDKS = (
         "segment-analytics-node-1.3", (_NODE,), "@segment/analytics-node", ("types", "batch"), False, old=True
     ),
     Sdk("analytics-node", ("node_segment_legacy.cjs",), "analytics-node", _SEGMENT, False),
-    Sdk("rudder-sdk-node", ("node_rudder.cjs",), "@rudderstack/rudder-sdk-node", (*_SEGMENT, "plain"), True),
+    Sdk("rudder-sdk-node", ("node_rudder.cjs",), "@rudderstack/rudder-sdk-node", (*_SEGMENT, "plain"), False),
     Sdk("jitsu-js-node", ("node_jitsu.cjs",), "@jitsu/js", (*_SEGMENT, "s2s"), False, JITSU_KEY),
     Sdk(
         "analytics-jitsu-plugin-node",
