@@ -266,11 +266,10 @@ class Flusher:
                 await self._try_lane(due, ahead)
             if ahead.done() and lanes.events < PARKED_MAX:
                 return
-            wait_s = self.watch.wait_s(lanes.tables)
             if ahead.done():
-                self.last_error = f"{lanes.events} events are parked: no more until a table is free"
-                await self.waits.before_retry(LinkState.BACKING_OFF, wait_s or 0.0)
-            elif wait_s != 0.0:
+                raise _StartAgainError(f"{lanes.events} events are parked: no more until a table is free")
+            wait_s = self.watch.wait_s(lanes.tables)
+            if wait_s != 0.0:
                 await self.waits.for_task(ahead, wait_s)
 
     async def _try_lane(self, table: str, ahead: _Ahead) -> None:
