@@ -92,6 +92,16 @@ async def test_timestamp_column(tmp_path: Path, database: str, layout: Any, colu
     assert any(f"({column})" in row[0].replace('"', "") for row in indexes)
 
 
+@pytest.mark.parametrize("layout", ["segment-single-table", "segment", "jitsu-legacy", "passthrough"])
+async def test_partition(tmp_path: Path, database: str, layout: Any) -> None:
+    """By the time of receipt, whatever its column is called."""
+    await delivered(tmp_path, database, replace(LINK, layout=layout, partition="day"), bodies(["a"]))
+    table = "tracks" if layout == "segment" else "events"
+    (row,) = await fetch(database, f"SELECT relkind::text FROM pg_class WHERE relname = '{table}'")
+    assert row[0] == "p"
+    assert (await tables(database))[table] == 1
+
+
 async def test_schema_freeze(tmp_path: Path, database: str) -> None:
     await delivered(tmp_path, database, LINK, bodies(["a"], known=1))
     frozen = replace(LINK, schema_freeze=True)
