@@ -22,7 +22,14 @@ from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
 from server.routes.sdk_metrics import SdkMetrics
 
-_FRAMEWORK_PATHS: Final = ("/health", "/ready", "/metrics", "/api/v1/events", "/api/v1/links")
+_FRAMEWORK_PATHS: Final = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/api/v1/events",
+    "/api/v1/links",
+    "/api/v1/backup",
+)
 _FRAMEWORK_FOLDERS: Final = ("/api/v1/events/", "/api/v1/links/")
 
 

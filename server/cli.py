@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "sql": ("sql", "Run SQL in a destination and print the rows."),
     "events": ("events", "Where is my event? Ask the running server."),
     "links": ("links", "How the links are; pause and resume them."),
+    "backup": ("backup", "Copy the store, whether the server runs or not."),
+    "restore": ("restore", "Make a data directory from a backup."),
     "version": ("version", "Print the version."),
 }
 

@@ -28,6 +28,7 @@ from server.metrics import IngestCounters, info_samples, ingest_samples, link_sa
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
 from server.routes.answers import Answers
+from server.routes.backup import Backups, register_backup
 from server.routes.body import Bodies
 from server.routes.bootstrap import Documents
 from server.routes.cors import Cors
@@ -66,6 +67,7 @@ class Run:
         self.heartbeats = Heartbeats()
         self.housekeeping = Housekeeping(store.wal, self.heartbeats, clock)
         self.outbound = Outbound(config, store, clock, self.housekeeping.pressure)
+        self.backups = Backups(store)
         self.closed: dict[str, str] = {}
         """Stream → problem slug, while it must not take events."""
         self.stopping = False
@@ -121,6 +123,7 @@ class Run:
         register_operations(framework, self.heartbeats, unready, sources, stats, access, self.clock)
         outbound = self.outbound
         register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
+        register_backup(framework, self.backups, access)
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
         return Entry(lane, documents, sdk_metrics, posts, gets, framework)
 
@@ -192,10 +195,12 @@ async def _run(run: Run) -> None:
     run.ended_early([listener, housekeeping])
     _log.info("stopping")
     run.stopping = True
+    run.backups.stop()
     run.tick()
     server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
     await run.outbound.stop()
+    await run.backups.close()
     for task in (stop, listener, housekeeping):
         task.cancel()
     await asyncio.gather(stop, listener, housekeeping, return_exceptions=True)

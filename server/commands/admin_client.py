@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ url_option = click.option("--url", help="Address of the server, if it is not the
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as it is.")
 
 
-def ask(conf: Path | None, url: str | None, path: str, method: str = "GET") -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer. Raises Mistake if there is none."""
-    config = configuration(conf, {})
+def ask(
+    conf: Path | None,
+    url: str | None,
+    path: str,
+    method: str = "GET",
+    flags: Mapping[str, str | None] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer. `flags` override the configuration. Raises Mistake if there is none."""
+    config = configuration(conf, flags or {})
     if not config.server.admin_token:
         raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
     address = url or _running(config)

@@ -8,6 +8,7 @@ has a bound. Thread: any, one call at a time (a lock); every call blocks.
 import asyncio
 import contextlib
 import logging
+import shlex
 import socket
 import subprocess
 import threading
@@ -96,6 +97,13 @@ class EmbeddedPostgres:
                 return None
             logger.warning("the embedded Postgres has ended by itself; starting it again")
             return self._start()
+
+    def dump_line(self, address: PostgresAddress, file: str) -> str:
+        """A shell line that dumps its database to a file, with no secret in it."""
+        program = shlex.quote(str(find_binaries().folder / "pg_dump"))
+        secret = shlex.quote(str(self.cluster / cluster_folder.PASSWORD_FILE))
+        login = f"-h {address.host} -p {address.port} -U {address.username} -d {address.database}"
+        return f'PGPASSWORD="$(cat {secret})" {program} {login} -Fc -f {file}'
 
     def running(self) -> PostgresAddress | None:
         """Where a server is running here, whoever started it; None: there is none. Raises `EmbeddedError`."""
