@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from server.delivery import Fate, LinkState, flusher
+from tests.faults.delivery import box as boxes
 from tests.faults.delivery.box import (
     BATCHED,
     IMPATIENT,
@@ -33,6 +34,7 @@ from tests.faults.delivery.box import (
     until,
 )
 from tests.faults.delivery.test_delivery_crashes import ADVANCE, DOWN, UP
+from tests.faults.delivery.test_delivery_pauses import HOURS
 from tests.faults.proxy import FaultProxy
 
 SEGMENT = replace(BATCHED, layout="segment", batch_events_max=50)
@@ -199,6 +201,26 @@ async def test_a_table_that_cannot_be_changed(tmp_path: Path, database: str) -> 
             assert await message_ids(database, "red") == ids(0, N, "red")
         await until(lambda: not box.status().parked)
     assert await message_ids(database, "green") == [*ids(0, N, "green"), "new"]
+
+
+async def test_later_events_queue_up_behind_those_that_are_parked(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is free again, and its lane was not looked at yet: nobody overtakes."""
+    await prepare(tmp_path, database)
+    monkeypatch.setattr(boxes, "PATIENCE", HOURS)
+    async with delivering(tmp_path, database) as box:
+        async with locked(database, "green"):
+            await append(box.store, events(3, 60))
+            await box.drained()
+        await append(box.store, events(60, N))
+        await box.drained()
+        assert [parked.events for parked in box.status().parked] == [len(ids(3, N, "green"))]
+        assert await message_ids(database, "blue") == ids(0, N, "blue")
+        await box.delivery.resume(LINK.id)
+        await until(lambda: not box.status().parked)
+    rows = await fetch(database, "SELECT message_id FROM green ORDER BY ctid")
+    assert [row[0] for row in rows] == ids(0, N, "green")
 
 
 async def test_the_quota_counts_from_the_oldest_parked_event(tmp_path: Path, database: str) -> None:
