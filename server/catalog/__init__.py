@@ -6,7 +6,7 @@ other package of the server. Pure: no I/O, any thread.
 """
 
 from server.catalog.checks import check_objects, moment_ms
-from server.catalog.faults import Fault, fault_path, schema_faults
+from server.catalog.faults import SECRET_FIELDS, Fault, fault_path, schema_faults
 from server.catalog.names import (
     normalize_destination,
     normalize_link,
@@ -31,6 +31,7 @@ from server.catalog.objects import (
 )
 
 __all__ = [
+    "SECRET_FIELDS",
     "Datasource",
     "Destination",
     "Fault",

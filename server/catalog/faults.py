@@ -14,13 +14,17 @@ SECRET_FIELDS = frozenset(
         "password",
         "token",
         "admin_token",
-        "browser_keys",
-        "server_keys",
         "plaintext",
-        "publicKeys",
-        "privateKeys",
+        "credentials",
+        "sslkey",
+        "sslClientKey",
+        "sslpassword",
     }
 )
+"""Everything below a field of these names is secret, in whichever object and under whichever name of ours or
+of others.
+"""
+_UNSHOWN_FIELDS = SECRET_FIELDS | {"browser_keys", "server_keys", "publicKeys", "privateKeys"}
 VALUE_CHARACTERS_MAX = 60
 
 
@@ -88,7 +92,7 @@ def _inner(error: Any) -> list[Any]:
 
 
 def _message(error: Any, kind: str, path: list[str | int]) -> str:
-    given = "the value" if SECRET_FIELDS & {str(part) for part in path} else _shown(error.instance)
+    given = "the value" if _UNSHOWN_FIELDS & {str(part) for part in path} else _shown(error.instance)
     if kind == "Type":
         if path and path[-2:-1] in (["browser_keys"], ["server_keys"]):
             return "must be a key: a text (in quotes), or {id, plaintext}"

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "embedded": LEAVES,
     "delivery": LEAVES | {"ingest", "warehouse"},
     "metrics": LEAVES | {"delivery"},
-    "routes": LEAVES | {"access", "delivery", "ingest", "lookup", "metrics"},
+    "management": LEAVES | CONFIGURATION | {"access"},
+    "routes": LEAVES | {"access", "delivery", "ingest", "lookup", "management", "metrics"},
 }
 COMPOSITION = frozenset({"app", "lifecycle", "translation", "outbound", "housekeeping", "lookup"})
 ENTRY = frozenset({"cli", "commands"})

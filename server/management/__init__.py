@@ -1,0 +1,47 @@
+"""The management API without HTTP: stored objects, API keys, the audit log, secrets at rest.
+
+What the configuration file declares is provisioned and never written here. Event-loop thread.
+"""
+
+from server.management.api_keys import ADMIN_TOKEN, ROLES, ApiKey, ApiKeys, AuthRefusal, Caller, Role
+from server.management.audit import Audit, AuditEntry
+from server.management.errors import (
+    Conflict,
+    Invalid,
+    ManagementError,
+    NotFound,
+    PreconditionFailed,
+    Provisioned,
+)
+from server.management.kinds import KINDS, RESERVED_WORKSPACES
+from server.management.objects import DEFAULT_WORKSPACE, Objects
+from server.management.secrets import MASK, SecretBox, SecretError, masked, unmasked
+from server.management.stored import Stored
+
+__all__ = [
+    "ADMIN_TOKEN",
+    "DEFAULT_WORKSPACE",
+    "KINDS",
+    "MASK",
+    "RESERVED_WORKSPACES",
+    "ROLES",
+    "ApiKey",
+    "ApiKeys",
+    "Audit",
+    "AuditEntry",
+    "AuthRefusal",
+    "Caller",
+    "Conflict",
+    "Invalid",
+    "ManagementError",
+    "NotFound",
+    "Objects",
+    "PreconditionFailed",
+    "Provisioned",
+    "Role",
+    "SecretBox",
+    "SecretError",
+    "Stored",
+    "masked",
+    "unmasked",
+]
