@@ -8,6 +8,8 @@ other package of the server. Pure: no I/O, any thread.
 from server.catalog.checks import check_objects, moment_ms
 from server.catalog.faults import SECRET_FIELDS, Fault, fault_path, schema_faults
 from server.catalog.names import (
+    PARAMETERS,
+    PUBLISHED_NAMES,
     normalize_destination,
     normalize_link,
     normalize_stream,
@@ -31,6 +33,8 @@ from server.catalog.objects import (
 )
 
 __all__ = [
+    "PARAMETERS",
+    "PUBLISHED_NAMES",
     "SECRET_FIELDS",
     "Datasource",
     "Destination",

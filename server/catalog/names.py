@@ -43,6 +43,15 @@ PARAMETERS: Final = {
 LINK: Final = {"fromId": "from", "toId": "to"}
 
 
+PUBLISHED_NAMES: Final = {
+    "stream": {ours: theirs for theirs, ours in STREAM.items()},
+    "destination": {ours: theirs for theirs, ours in DESTINATION.items()},
+    "datasource": {ours: theirs for theirs, ours in DATASOURCE.items()},
+    "link": {ours: theirs for theirs, ours in LINK.items()},
+}
+"""What the management API calls our fields, where it is not as we do."""
+
+
 def normalize_stream(value: object) -> object:
     """A stream under our names: keys become `{id, token}`, bare authorized domains become origins."""
     if not isinstance(value, Mapping):
@@ -50,7 +59,7 @@ def normalize_stream(value: object) -> object:
     stream = _rename(value, STREAM)
     for field in ("browser_keys", "server_keys"):
         if isinstance(stream.get(field), list):
-            stream[field] = [_write_key(key) for key in stream[field]]  # type: ignore[attr-defined]
+            stream[field] = [_write_key(key) for key in stream[field]]
     if "authorizedJavaScriptDomains" in value:
         stream["origins"] = _authorized_domains(stream["origins"])
     return stream
@@ -91,7 +100,7 @@ def normalize_link(value: object) -> object:
 
 def published_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
     """A stream as the management API shows it: Jitsu's names, keys without what is secret."""
-    shown = _rename(stream, _inverse(STREAM))
+    shown = _rename(stream, PUBLISHED_NAMES["stream"])
     for field in ("publicKeys", "privateKeys"):
         shown[field] = [{"id": key["id"], "hint": key.get("hint", "")} for key in shown.get(field, ())]
     shown["authorizedJavaScriptDomains"] = ",".join(shown.get("authorizedJavaScriptDomains", ()))
@@ -100,26 +109,22 @@ def published_stream(stream: Mapping[str, Any]) -> dict[str, Any]:
 
 def published_destination(destination: Mapping[str, Any]) -> dict[str, Any]:
     """A destination as the management API shows it: Jitsu's names, flat."""
-    shown = _rename(destination, _inverse(DESTINATION))
+    shown = _rename(destination, PUBLISHED_NAMES["destination"])
     datasource = shown.pop("datasource", None)
     if datasource is None:
         return shown
     shown.pop("schema", None)
     parameters = dict(datasource.get("parameters", {}))
     flat = {name: parameters.pop(ours) for name, ours in PARAMETERS.items() if ours in parameters}
-    return {**shown, **_rename(datasource, _inverse(DATASOURCE)), "parameters": parameters, **flat}
+    return {**shown, **_rename(datasource, PUBLISHED_NAMES["datasource"]), "parameters": parameters, **flat}
 
 
 def published_link(link: Mapping[str, Any]) -> dict[str, Any]:
     """A link as the management API shows it."""
-    return _rename(link, _inverse(LINK))
+    return _rename(link, PUBLISHED_NAMES["link"])
 
 
-def _inverse(table: Mapping[str, str]) -> dict[str, str]:
-    return {ours: theirs for theirs, ours in table.items()}
-
-
-def _rename(value: Mapping[str, object], table: Mapping[str, str]) -> dict[str, object]:
+def _rename(value: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
     """Rename known fields; if both names are given, ours stays and the other is left to be reported as
     unknown.
     """

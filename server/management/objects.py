@@ -1,0 +1,403 @@
+"""The objects that live in the store beside those of the configuration file, and every change of them.
+
+A change is checked as a whole configuration, written durably with its audit entry, and then in force.
+Changes go one after the other, so two writers never lose an update; one that was begun is finished although
+its caller has gone. Event-loop thread only; memory holds every object.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from server.catalog import Fault, Link, Workspace, check_objects
+from server.management.api_keys import Caller
+from server.management.audit import Audit
+from server.management.errors import Conflict, Invalid, NotFound, PreconditionFailed, Provisioned
+from server.management.hashed_keys import comparable, with_hashes
+from server.management.kinds import (
+    KINDS,
+    RESERVED_WORKSPACES,
+    complete,
+    normalized,
+    relative_fault,
+    shaped,
+    unknown_options,
+)
+from server.management.merge import merged_object
+from server.management.secrets import SecretBox, unmasked
+from server.management.stored import TABLE, Stored, decoded, encoded, record_key
+from server.settings import Config, ConfigErrors
+from storage import Delete, Put, TableEnv
+
+DEFAULT_WORKSPACE: Final = "default"
+_LINKS: Final = ("link", "sync")
+_TYPES: Final = {"link": "push", "sync": "sync"}
+_ID_BYTES: Final = 12
+_END_CHARACTERS: Final = 4
+_WORKSPACE_CHARACTERS: Final = 32
+
+OnChange = Callable[[Config, Config], Awaitable[None]]
+
+
+class _Clock(Protocol):
+    def wall_ms(self) -> int: ...
+
+
+class Objects:
+    """Every object, and the configuration that they are. `load` comes first."""
+
+    def __init__(
+        self,
+        catalog: TableEnv,
+        provisioned: Config,
+        box: SecretBox,
+        audit: Audit,
+        clock: _Clock,
+        on_change: OnChange,
+    ) -> None:
+        self._catalog = catalog
+        self._provisioned = provisioned
+        self._box = box
+        self._audit = audit
+        self._clock = clock
+        self._on_change = on_change
+        self._lock = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._objects: dict[str, dict[str, Stored]] = {kind: {} for kind in KINDS}
+        self.config = provisioned
+        """The one in force."""
+
+    def load(self) -> Config:
+        """The configuration file with what is stored; raises `ConfigErrors`. Blocking."""
+        self._add_provisioned("workspace", Workspace(id=DEFAULT_WORKSPACE, name="Default"))
+        for kind in KINDS.values():
+            if kind.section is not None:
+                for value in getattr(self._provisioned, kind.section).values():
+                    self._add_provisioned(kind.name, value)
+        faults = list(self._load_stored())
+        self.config = self._effective(self._objects)
+        faults += self._config_faults(self._objects)
+        if faults:
+            raise ConfigErrors(faults)
+        return self.config
+
+    def all(self, kind: str, workspace: str | None = None) -> list[Stored]:
+        """Objects of a kind, oldest first; those of the configuration file before all others."""
+        found = [item for item in self._objects[kind].values() if workspace in (None, item.workspace)]
+        return sorted(found, key=lambda item: (not item.provisioned, item.created_ms))
+
+    def get(self, kind: str, id_: str, workspace: str | None = None) -> Stored | None:
+        """An object, None if there is none in that workspace."""
+        item = self._objects[kind].get(id_)
+        return item if item is not None and workspace in (None, item.workspace) else None
+
+    def workspace(self, word: str) -> Stored | None:
+        """The workspace of that id or slug."""
+        by_id = self.get("workspace", word)
+        return by_id or next((item for item in self.all("workspace") if item.body["slug"] == word), None)
+
+    def link_between(self, from_id: str, to_id: str) -> Stored | None:
+        """The link of a stream and a destination."""
+        ends = (from_id, to_id)
+        return next((item for item in self._objects["link"].values() if item.ends == ends), None)
+
+    async def create(
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        actor: Caller,
+        *,
+        workspace: str = DEFAULT_WORKSPACE,
+        strict: bool = False,
+    ) -> Stored:
+        """Make an object, with an id of its own if none is given. Raises ManagementError, StorageError."""
+        return await self._serially(lambda: self._create(kind, body, actor, workspace, strict))
+
+    async def patch(
+        self,
+        kind: str,
+        id_: str,
+        body: Mapping[str, Any],
+        actor: Caller,
+        if_match: str | None = None,
+        *,
+        workspace: str = DEFAULT_WORKSPACE,
+        strict: bool = False,
+    ) -> Stored:
+        """Put a change over an object. Raises ManagementError, StorageError."""
+        return await self._serially(lambda: self._patch(kind, id_, body, actor, if_match, workspace, strict))
+
+    async def delete(
+        self,
+        kind: str,
+        id_: str,
+        actor: Caller,
+        *,
+        strict: bool = False,
+        cascade: bool = False,
+        if_match: str | None = None,
+        workspace: str = DEFAULT_WORKSPACE,
+    ) -> Stored:
+        """Remove an object; the links that use it stay and are inert, but with `cascade`. Returns what was
+        there. Raises ManagementError, StorageError.
+        """
+        return await self._serially(
+            lambda: self._delete(kind, id_, actor, strict, cascade, if_match, workspace)
+        )
+
+    def users(self, item: Stored) -> list[Stored]:
+        """The links that need an object."""
+        if item.kind == "workspace":
+            inside = (other for kind in KINDS if kind != "workspace" for other in self.all(kind))
+            return [other for other in inside if other.workspace == item.id]
+        links = [link for kind in _LINKS for link in self.all(kind)]
+        if item.kind == "function":
+            return [link for link in links if f"udf.{item.id}" in _functions(link)]
+        if item.kind == "destination":
+            return [link for link in links if link.body["to"] == item.id]
+        of = {"stream": "link", "service": "sync"}.get(item.kind)
+        return [link for link in links if link.kind == of and link.body["from"] == item.id]
+
+    async def _serially(self, change: Callable[[], Awaitable[Stored]]) -> Stored:
+        async def run() -> Stored:
+            async with self._lock:
+                return await change()
+
+        task = asyncio.create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _create(
+        self, kind: str, body: Mapping[str, Any], actor: Caller, workspace: str, strict: bool
+    ) -> Stored:
+        given = normalized(kind, workspace, body)
+        id_ = given.pop("id", None) or self._new_id(kind, given, workspace)
+        if not isinstance(id_, str):
+            raise Invalid(kind, [Fault("id", "must be a text")])
+        if kind == "workspace" and (id_ in RESERVED_WORKSPACES or given.get("slug") in RESERVED_WORKSPACES):
+            raise Conflict("RESERVED", f"{id_} is a word of the API's own paths")
+        for other in _LINKS if kind in _LINKS else (kind,):
+            if id_ in self._objects[other]:
+                raise Conflict("ALREADY_EXISTS", f"{other} with id {id_} already exists")
+        now_ms = self._clock.wall_ms()
+        merged = unmasked(merged_object(kind, {}, given), {})
+        item = self._checked(kind, id_, workspace, merged, None, strict)
+        item = replace(item, created_ms=now_ms, updated_ms=now_ms)
+        await self._commit([(None, item)], "create", actor)
+        return item
+
+    async def _patch(
+        self,
+        kind: str,
+        id_: str,
+        body: Mapping[str, Any],
+        actor: Caller,
+        if_match: str | None,
+        workspace: str,
+        strict: bool,
+    ) -> Stored:
+        before = self._writable(kind, id_, workspace, if_match)
+        given = normalized(kind, before.workspace, body)
+        if given.pop("id", id_) != id_:
+            raise Invalid(kind, [Fault("id", "cannot be changed", "make a new object")])
+        if kind == "workspace" and given.get("slug") in RESERVED_WORKSPACES:
+            raise Conflict("RESERVED", f"{given['slug']} is a word of the API's own paths")
+        merged = unmasked(merged_object(kind, before.body, given), before.body)
+        moved = [end for end in ("from", "to") if kind in _LINKS and merged.get(end) != before.body[end]]
+        if moved:
+            hint = "delete the link and make a new one: what was delivered belongs to its two ends"
+            raise Invalid(kind, [Fault(f"{end}Id", "cannot be changed", hint) for end in moved])
+        after = self._checked(kind, id_, before.workspace, merged, before, strict)
+        updated_ms = max(self._clock.wall_ms(), before.updated_ms)
+        after = replace(
+            after, version=before.version + 1, created_ms=before.created_ms, updated_ms=updated_ms
+        )
+        await self._commit([(before, after)], "update", actor)
+        return after
+
+    async def _delete(
+        self,
+        kind: str,
+        id_: str,
+        actor: Caller,
+        strict: bool,
+        cascade: bool,
+        if_match: str | None,
+        workspace: str,
+    ) -> Stored:
+        item = self._writable(kind, id_, workspace, if_match)
+        users = self.users(item)
+        if kind == "workspace" and users:
+            raise Conflict("NOT_EMPTY", f"workspace {id_} has {len(users)} objects: delete them first")
+        if users and strict and not cascade:
+            raise _in_use(item, users)
+        gone = users if cascade else []
+        if provisioned := next((link for link in gone if link.provisioned), None):
+            raise Provisioned(provisioned.kind, provisioned.id)
+        await self._commit([(link, None) for link in gone] + [(item, None)], "delete", actor)
+        return item
+
+    def _writable(self, kind: str, id_: str, workspace: str, if_match: str | None) -> Stored:
+        item = self.get(kind, id_, None if kind == "workspace" else workspace)
+        if item is None:
+            raise NotFound(kind, id_)
+        if item.provisioned:
+            raise Provisioned(kind, id_)
+        if not item.matches(if_match):
+            raise PreconditionFailed(item.etag)
+        return item
+
+    def _checked(
+        self,
+        kind: str,
+        id_: str,
+        workspace: str,
+        body: dict[str, Any],
+        before: Stored | None,
+        strict: bool,
+    ) -> Stored:
+        """The object as it would be, in a configuration that holds. Raises `Invalid`, `Conflict`."""
+        faults: list[Fault] = []
+        if kind == "stream":
+            body, faults = with_hashes(body, before.body if before is not None else {}, self._box)
+        value = shaped(kind, id_, body)
+        faults += value if isinstance(value, list) else []
+        faults += unknown_options(kind, body) if strict else []
+        if isinstance(value, list) or faults:
+            raise Invalid(kind, faults)
+        item = Stored(kind, id_, workspace, 1, False, complete(value, body), value)
+        if kind == "link" and before is None and (other := self.link_between(*item.ends)):
+            ends = f"from {other.body['from']!r} to {other.body['to']!r}"
+            raise Conflict("ALREADY_EXISTS", f"Link {ends} already exists", {"id": other.id})
+        objects = {**self._objects, kind: {**self._objects[kind]}}
+        objects[kind].pop(id_, None)
+        objects[kind][id_] = item
+        faults = [relative_fault(kind, id_, fault) for fault in self._config_faults(objects, item)]
+        if faults:
+            raise Invalid(kind, faults)
+        return item
+
+    async def _commit(
+        self, changes: Sequence[tuple[Stored | None, Stored | None]], action: str, actor: Caller
+    ) -> None:
+        """Make changes durable, all or none, and then put them in force."""
+        ops: list[Put | Delete] = []
+        objects = {kind: dict(items) for kind, items in self._objects.items()}
+        for before, after in changes:
+            item = after or before
+            assert item is not None
+            if after is None:
+                del objects[item.kind][item.id]
+                ops.append(Delete(TABLE, record_key(item.kind, item.id)))
+            else:
+                objects[item.kind][item.id] = after
+                ops.append(Put(TABLE, record_key(item.kind, item.id), encoded(after, self._box)))
+            shown = (None if before is None else before.body, None if after is None else after.body)
+            ops += self._audit.entry(actor.key_id, action, item.kind, item.id, *shown)
+        config = self._effective(objects)
+        await self._catalog.write(ops)
+        before_config, self.config, self._objects = self.config, config, objects
+        await self._on_change(before_config, config)
+
+    def _effective(self, objects: Mapping[str, Mapping[str, Stored]]) -> Config:
+        """What is in force: everything but links that lack an end."""
+        sections: dict[str, Any] = {
+            kind.section: {id_: item.value for id_, item in objects[kind.name].items()}
+            for kind in KINDS.values()
+            if kind.section is not None
+        }
+        streams, destinations = sections["streams"], sections["destinations"]
+        sections["links"] = {
+            id_: link
+            for id_, link in sections["links"].items()
+            if link.from_id in streams and link.to_id in destinations
+        }
+        return msgspec.structs.replace(self._provisioned, **sections)
+
+    def _config_faults(
+        self, objects: Mapping[str, Mapping[str, Stored]], item: Stored | None = None
+    ) -> Iterator[Fault]:
+        """Every fault of the configuration that the objects are; an `item` that lacks an end has one."""
+        config = self._effective(objects)
+        links = dict(config.links)
+        if item is not None and isinstance(item.value, Link):
+            links[item.id] = item.value
+        if item is not None and item.kind in _LINKS:
+            yield from _end_faults(item, objects)
+        streams = {id_: comparable(stream, self._box) for id_, stream in config.streams.items()}
+        yield from check_objects(streams, config.destinations, links, streams, config.destinations)
+        spaces = objects["workspace"].values()
+        words = Counter([space.id for space in spaces] + [space.body["slug"] for space in spaces])
+        yield from (Fault("slug", f"{word!r} is taken") for word, uses in words.items() if word and uses > 1)
+
+    def _load_stored(self) -> Iterator[Fault]:
+        """Take in every record; what cannot be is a fault."""
+        for _, value in self._catalog.scan(TABLE):
+            record = decoded(value, self._box)
+            place = f"{KINDS[record.kind].section or record.kind}.{record.id}"
+            shape = shaped(record.kind, record.id, record.body)
+            if record.id in self._objects[record.kind]:
+                hint = "rename the one in the file, or delete the other through the API before it is there"
+                yield Fault(place, "is in the configuration file and was made by the API too", hint)
+            elif isinstance(shape, list):
+                yield from (replace(fault, path=f"{place}.{fault.path}") for fault in shape)
+            else:
+                body = complete(shape, record.body)
+                self._add(
+                    Stored(
+                        record.kind,
+                        record.id,
+                        record.workspace,
+                        record.version,
+                        False,
+                        body,
+                        shape,
+                        record.created_ms,
+                        record.updated_ms,
+                    )
+                )
+
+    def _add_provisioned(self, kind: str, value: Any) -> None:
+        body = complete(value, {})
+        self._add(Stored(kind, value.id, DEFAULT_WORKSPACE, 0, True, body, value))
+
+    def _add(self, item: Stored) -> None:
+        self._objects[item.kind][item.id] = item
+
+    def _new_id(self, kind: str, body: Mapping[str, Any], workspace: str) -> str:
+        if kind not in _LINKS:
+            return secrets.token_hex(_ID_BYTES)
+        ends = "-".join(str(body.get(end, ""))[-_END_CHARACTERS:] for end in ("from", "to"))
+        return f"{workspace[:_WORKSPACE_CHARACTERS]}-{ends}-{secrets.token_hex(3)}"
+
+
+def _end_faults(item: Stored, objects: Mapping[str, Mapping[str, Stored]]) -> Iterator[Fault]:
+    """Both ends of a link are there, in its own workspace."""
+    source = "stream" if item.kind == "link" else "service"
+    for field, kind, end in (("fromId", source, item.ends[0]), ("toId", "destination", item.ends[1])):
+        found = objects[kind].get(end)
+        if found is None or found.workspace != item.workspace:
+            yield Fault(field, f"{kind} object with id {end!r} not found in the workspace {item.workspace!r}")
+
+
+def _functions(link: Stored) -> list[str]:
+    return [use["functionId"] for use in link.body["data"].get("functions", ())]
+
+
+def _in_use(item: Stored, users: Sequence[Stored]) -> Conflict:
+    links = [
+        {"id": link.id, "type": _TYPES[link.kind], "fromId": link.ends[0], "toId": link.ends[1]}
+        for link in users
+    ]
+    if item.kind == "function":
+        message = f"Cannot delete function because it is being used by {len(links)} connection(s)"
+        return Conflict("FUNCTION_IN_USE", message, {"connectionsCount": len(links), "connections": links})
+    message = f"Cannot delete {item.kind} because it has {len(links)} linked connections"
+    details = {"linkedConnectionsCount": len(links), "linkedConnections": links}
+    return Conflict("LINKED_CONNECTIONS_EXIST", message, details)
