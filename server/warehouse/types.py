@@ -140,15 +140,23 @@ def to_bigint(value: Value) -> int | None:
 
 
 def to_double(value: Value) -> float | None:
+    """A whole number that a double cannot tell from its neighbours is an id rather than a measure: it does
+    not fit.
+    """
     if isinstance(value, str):
-        number = float(value) if _NUMBER.fullmatch(value) else math.inf
-        return number if math.isfinite(number) else None
+        if not _NUMBER.fullmatch(value):
+            return None
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        return None if value.lstrip("+-").isdigit() and int(value) != number else number
     if value is None:
         return None
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return None
+    return number if number == value else None
 
 
 def to_boolean(value: Value) -> bool | None:
