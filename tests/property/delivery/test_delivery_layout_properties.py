@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.delivery.layouts import layout_of
@@ -66,9 +66,11 @@ LINKS = {
 }
 USED = {name: layout_of(link) for name, link in LINKS.items()}
 each = pytest.mark.parametrize("name", LINKS)
+few = settings(max_examples=40)  # of each layout
 
 
 @each
+@few
 @given(event=EVENTS)
 def test_any_event_is_rows_of_different_tables(name: str, event: dict[str, Any]) -> None:
     before = copy.deepcopy(event)
@@ -88,6 +90,7 @@ def test_any_event_is_rows_of_different_tables(name: str, event: dict[str, Any])
 
 
 @each
+@few
 @given(event=EVENTS)
 def test_a_used_layout_says_the_same_as_a_new_one(name: str, event: dict[str, Any]) -> None:
     used: list[AnyRow] = []
@@ -111,6 +114,7 @@ LEAVES = SCALARS | st.lists(VALUES, max_size=2)
 
 
 @each
+@few
 @given(event=EVENTS, data=st.data())
 def test_a_short_cut_says_the_same_as_the_layout(
     name: str, event: dict[str, Any], data: st.DataObject
@@ -151,6 +155,7 @@ COLLIDING = st.dictionaries(
 
 
 @each
+@few
 @given(
     kind=st.sampled_from(["track", "identify", "page"]),
     parts=st.tuples(*[COLLIDING] * 5),

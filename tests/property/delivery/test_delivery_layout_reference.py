@@ -69,7 +69,7 @@ EVENTS = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @given(events=st.lists(EVENTS, min_size=1, max_size=4))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_rows_are_those_of_the_reference(name: LayoutName, events: list[dict[str, Any]]) -> None:
     """Twice, so that what the first pass learned says the same."""
     layout = layout_of(replace(LINK, layout=name))
