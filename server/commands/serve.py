@@ -36,6 +36,7 @@ def serve(config: Config, beside: Ready | None = None) -> int:
     from server.embedded import EmbeddedError
     from server.lifecycle import CannotListenError
     from server.lifecycle import serve as serve_forever
+    from server.management import SecretError
     from storage import StorageError
 
     async def run() -> int:
@@ -50,5 +51,5 @@ def serve(config: Config, beside: Ready | None = None) -> int:
         return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CannotListenError, EmbeddedError, StorageError) as error:
+    except (CannotListenError, EmbeddedError, SecretError, StorageError) as error:
         raise Mistake(str(error)) from error
