@@ -45,6 +45,7 @@ async def _follow(store: Store, steps: list[tuple[str, object]]) -> None:
     parked: dict[str, set[int]] = {table: set() for table in TABLES}
     history: list[tuple[str, set[int]]] = []  # what each release took
     last = 0
+    points = [(0, 0)]  # release and last offset after each step: what a destination can be put back to
     for step, argument in steps:
         if step == "park":
             assert isinstance(argument, list)
@@ -65,7 +66,8 @@ async def _follow(store: Store, steps: list[tuple[str, object]]) -> None:
                 parked[chunk.table] -= set(chunk.offsets)
         else:
             assert isinstance(argument, int)
-            release, last = min(argument, len(history)), last // 2
+            del points[max(1, len(points) - argument) :]
+            release, last = points[-1]
             changes, deletes = lanes.rewinding(release, last)
             await store.catalog.write([*deletes, *lanes.writes(changes)])
             lanes.apply(changes)
@@ -73,6 +75,7 @@ async def _follow(store: Store, steps: list[tuple[str, object]]) -> None:
                 parked[table] |= offsets_taken
             parked = {table: {o for o in waiting if o <= last} for table, waiting in parked.items()}
             del history[release:]
+        points.append((len(history), last))
         lanes = _agreed(store, lanes, parked)
 
 
