@@ -16,8 +16,9 @@ from server.routes.admin import problem_response
 from server.routes.answers import Answers
 from server.routes.bootstrap import Documents
 from server.routes.family import Family, IngestRoute
-from server.routes.framework import call_framework
+from server.routes.framework import Framework
 from server.routes.lane import IngestLane
+from server.routes.management import is_management_path
 from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
 from server.routes.sdk_metrics import SdkMetrics
@@ -26,6 +27,7 @@ _FRAMEWORK_PATHS: Final = (
     "/health",
     "/ready",
     "/metrics",
+    "/api/v1/audit",
     "/api/v1/events",
     "/api/v1/links",
     "/api/v1/backup",
@@ -50,7 +52,7 @@ class Entry:
         sdk_metrics: SdkMetrics,
         posts: Answers,
         gets: Answers,
-        framework: Application,
+        framework: Framework,
     ) -> None:
         self._lane = lane
         self._documents = documents
@@ -72,7 +74,7 @@ class Entry:
         """All but POST on a path of the table. `/api/v1/events` is of two kinds: GET there reads events."""
         path, method, origin = scope.path, scope.method, scope.headers.get("origin")
         if _is_framework(path) and method != "OPTIONS" and (route is None or method == "GET"):
-            return await call_framework(self._framework, scope, transport)
+            return await self._framework.handle(scope, transport)
         if (route := route or classic.random_route(path)) is not None:
             if method == "POST":
                 return await self._lane.handle(route, scope, transport)
@@ -100,7 +102,7 @@ class Entry:
 
 
 def _is_framework(path: str) -> bool:
-    return path in _FRAMEWORK_PATHS or path.startswith(_FRAMEWORK_FOLDERS)
+    return path in _FRAMEWORK_PATHS or path.startswith(_FRAMEWORK_FOLDERS) or is_management_path(path)
 
 
 def _family_of(path: str) -> Family:
@@ -112,14 +114,19 @@ def _family_of(path: str) -> Family:
 def make_framework() -> Application:
     """The BlackSheep application for routes that are not hot. Not the library's shared default router."""
     app = Application(router=Router(), show_error_details=False)
-    app.router.fallback = _method_not_allowed
+
+    async def unmatched(request: Request) -> Response:
+        """The prefix is known, so it is the method or the rest of the path that does not fit."""
+        path = request.url.path
+        taken = sorted(
+            method.decode() for method in app.router.routes if app.router.get_matching_route(method, path)
+        )
+        if not taken:
+            return problem_response("not_found", f"no route {path.decode()[:200]}")
+        said = f"this route takes {', '.join(taken)}, not {request.method}"
+        response = problem_response("method_not_allowed", said)
+        response.headers.add(b"Allow", ", ".join(taken).encode())
+        return response
+
+    app.router.fallback = unmatched
     return app
-
-
-async def _method_not_allowed(request: Request) -> Response:
-    """The framework's fallback: the prefix is known, so it is the method or the rest of the path that does
-    not fit.
-    """
-    if request.method in ("GET", "HEAD"):
-        return problem_response("not_found")
-    return problem_response("method_not_allowed", f"this route takes GET, not {request.method}")

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 
 from blacksheep import Application
 from granian.constants import Interfaces
@@ -24,6 +25,7 @@ from server.health import Heartbeats
 from server.housekeeping import Housekeeping
 from server.logs import GRANIAN_CONFIG
 from server.lookup import EventLookup
+from server.management import ApiKeys, Audit, Objects, SecretBox
 from server.metrics import IngestCounters, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
@@ -33,11 +35,15 @@ from server.routes.body import Bodies
 from server.routes.bootstrap import Documents
 from server.routes.cors import Cors
 from server.routes.events import register_events
+from server.routes.framework import BODY_BYTES_MAX, Framework
+from server.routes.key_access import KeyAccess
 from server.routes.lane import IngestLane
 from server.routes.links import register_links
+from server.routes.management import Management
 from server.routes.operations import register_operations
 from server.routes.pixel import Gifs
 from server.routes.sdk_metrics import SdkMetrics
+from server.routes.user_keys import register_user_keys
 from server.settings import ADDRESS_FILE, Config
 from server.translation import body_limits, event_limits, store_options, stream_keys
 from storage import SWITCH_INTERVAL_S, Store, StorePoisoned
@@ -59,11 +65,18 @@ class Run:
     """The parts of one run. Made after the store is open, on the running loop."""
 
     def __init__(self, config: Config, store: Store, clock: SystemClock) -> None:
-        self.config = config
         self.store = store
         self.clock = clock
+        self.audit = Audit(store.catalog, clock)
+        self.box = SecretBox.open(config.data_dir)
+        self.api_keys = ApiKeys(store.catalog, self.box, self.audit, clock, config.server.admin_token)
+        self.objects = Objects(store.catalog, config, self.box, self.audit, clock, self.apply)
+        self.config = config = self.objects.load()
+        """In force: the configuration file with what the management API stored."""
         self.counters = IngestCounters()
         self.bodies = Bodies(body_limits(config), self.counters)
+        bounds = replace(body_limits(config), body_bytes_max=BODY_BYTES_MAX)
+        self.framework_bodies = Bodies(bounds, self.counters)
         self.heartbeats = Heartbeats()
         self.housekeeping = Housekeeping(store.wal, self.heartbeats, clock)
         self.outbound = Outbound(config, store, clock, self.housekeeping.pressure)
@@ -76,7 +89,8 @@ class Run:
 
     def tick(self) -> None:
         """What requests would otherwise do each for itself: end slow bodies, say which streams are closed."""
-        self.bodies.expire(self.clock.monotonic_s(), _STOPPING_BODY_S if self.stopping else None)
+        for bodies in (self.bodies, self.framework_bodies):
+            bodies.expire(self.clock.monotonic_s(), _STOPPING_BODY_S if self.stopping else None)
         for stream in self.config.streams:
             if self.stopping:
                 self.closed[stream] = "stopping"
@@ -124,8 +138,16 @@ class Run:
         outbound = self.outbound
         register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
         register_backup(framework, self.backups, access)
+        callers = KeyAccess(self.api_keys, proxies)
+        register_user_keys(framework, self.api_keys, self.audit, callers, self.clock)
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
-        return Entry(lane, documents, sdk_metrics, posts, gets, framework)
+        Management(self.objects, callers).register(framework)
+        bridge = Framework(framework, self.framework_bodies, self.clock)
+        return Entry(lane, documents, sdk_metrics, posts, gets, bridge)
+
+    async def apply(self, before: Config, after: Config) -> None:
+        """Put a changed configuration in force."""
+        self.config = after
 
     def ended_early(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """A task that the server cannot be without has ended: say so, and end with a status that tells it."""
@@ -195,12 +217,12 @@ async def _run(run: Run) -> None:
     run.ended_early([listener, housekeeping])
     _log.info("stopping")
     run.stopping = True
-    run.backups.stop()
     run.tick()
     server.stop()  # type: ignore[no-untyped-call]
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
-    await run.outbound.stop()
     await run.backups.close()
+    await run.outbound.stop()
+    await run.api_keys.settled()
     for task in (stop, listener, housekeeping):
         task.cancel()
     await asyncio.gather(stop, listener, housekeeping, return_exceptions=True)

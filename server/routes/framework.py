@@ -5,22 +5,65 @@ Decisions), BlackSheep speaks ASGI; its routes are not hot, so their requests an
 Event-loop thread.
 """
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from blacksheep import Application
 
+from server.clock import SystemClock
+from server.ingest import Refusal
+from server.problems import PROBLEMS
+from server.routes.body import Bodies, ClientGoneError, declared_length
+from server.routes.family import json_bytes
+from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
 
+BODY_BYTES_MAX: Final = 1024 * 1024
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
-async def call_framework(app: Application, scope: Scope, transport: Transport) -> None:
-    """Let `app` answer. No framework route takes a body, so none is read (nor waited for)."""
+
+class Framework:
+    """The application, and the bodies of its requests: at most `BODY_BYTES_MAX`, whole and in time."""
+
+    def __init__(self, app: Application, bodies: Bodies, clock: SystemClock) -> None:
+        self._app = app
+        self._bodies = bodies
+        self._clock = clock
+
+    async def handle(self, scope: Scope, transport: Transport) -> None:
+        """Let the application answer, once the body is here. Of other methods none is read."""
+        if scope.method not in _WITH_BODY:
+            return await _call(self._app, scope, transport, b"")
+        declared = declared_length(scope.headers)
+        if (refused := self._bodies.reserve(declared)) is not None:
+            await self._bodies.discard(transport, declared)
+            return _refuse(refused, transport)
+        try:
+            now_s = self._clock.monotonic_s()
+            body = await self._bodies.read(scope.headers, transport, declared, now_s, upload=False)
+        except ClientGoneError:
+            return None
+        finally:
+            self._bodies.release(declared)
+        if isinstance(body, Refusal):
+            return _refuse(Refused(body.slug, body.detail), transport)
+        return await _call(self._app, scope, transport, body)
+
+
+def _refuse(refused: Refused, transport: Transport) -> None:
+    problem = PROBLEMS[refused.slug]
+    said: dict[str, object] = {"message": refused.detail or problem.text, "error": problem.slug}
+    headers = [("content-type", "application/json"), *refused.all_headers()]
+    transport.response_bytes(problem.status, headers, json_bytes(said))
+
+
+async def _call(app: Application, scope: Scope, transport: Transport, body: bytes) -> None:
     status = 500
     headers: list[tuple[str, str]] = []
     parts: list[bytes] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         nonlocal status, headers
@@ -33,7 +76,9 @@ async def call_framework(app: Application, scope: Scope, transport: Transport) -
             parts.append(message.get("body", b""))
 
     await app(_asgi_scope(scope), receive, send)
-    transport.response_bytes(status, headers, b"".join(parts))
+    if scope.method == "HEAD":
+        return transport.response_empty(status, headers)
+    return transport.response_bytes(status, headers, b"".join(parts))
 
 
 def _asgi_scope(scope: Scope) -> dict[str, Any]:
@@ -41,7 +86,7 @@ def _asgi_scope(scope: Scope) -> dict[str, Any]:
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": scope.http_version,
-        "method": scope.method,
+        "method": "GET" if scope.method == "HEAD" else scope.method,
         "scheme": scope.scheme,
         "path": scope.path,
         "raw_path": quote(scope.path).encode(),

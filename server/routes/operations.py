@@ -50,4 +50,3 @@ def register_operations(
 
     for path, handler in (("/health", health), ("/ready", ready), ("/metrics", metrics)):
         app.router.add_get(path, handler)
-        app.router.add_head(path, handler)
