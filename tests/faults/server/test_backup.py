@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +170,18 @@ def test_a_restore_asks_for_a_folder_of_its_own(make_server: StartFunction, tmp_
     for name in ("penstock.yaml", "postgres"):
         (tmp_path / "back" / name).mkdir(parents=True)
     restore(server, tmp_path / "backup", tmp_path / "back")
+
+
+def test_ctrl_c_ends_the_backup_in_the_server(make_server: StartFunction, tmp_path: Path) -> None:
+    server = make_server(None, **_LARGE).start()
+    _much(server)
+    line = [sys.executable, "-m", "server.cli", "backup", str(tmp_path / "backup"), "--conf"]
+    line.append(str(server.folder / "penstock.yaml"))
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as command:
+        eventually((tmp_path / "backup.partial").exists, "it has begun", poll_s=0.001)
+        command.send_signal(signal.SIGINT)
+        said = command.communicate(timeout=30)[1].decode()
+    assert (command.returncode, said) == (130, "stopped; nothing is left of the backup\n")
+    eventually(lambda: _http(server, "GET")["state"] == "failed", "it has ended")
+    assert not (tmp_path / "backup.partial").exists()
+    assert server.stop() == 0
