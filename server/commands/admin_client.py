@@ -14,6 +14,7 @@ from server.commands.terminal import Mistake, configuration
 from server.settings import ADDRESS_FILE, Config
 
 TIMEOUT_S = 15
+KEYS_PATH = "/api/user/keys"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 url_option = click.option("--url", help="Address of the server, if it is not the one of the configuration.")
@@ -26,15 +27,24 @@ def ask(
     path: str,
     method: str = "GET",
     flags: Mapping[str, str | None] | None = None,
+    body: object = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer. `flags` override the configuration. Raises Mistake if there is none."""
-    config = configuration(conf, flags or {})
+    """Status and JSON of the answer. `flags` override the configuration; a `body` is sent as JSON. Raises
+    Mistake if there is no answer.
+    """
+    return ask_server(configuration(conf, flags or {}), url, path, method, body)
+
+
+def ask_server(
+    config: Config, url: str | None, path: str, method: str = "GET", body: object = None
+) -> tuple[int, dict[str, Any]]:
+    """As `ask`, with the configuration at hand."""
     if not config.server.admin_token:
         raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
     address = url or _running(config)
-    request = urllib.request.Request(
-        address.rstrip("/") + path, headers={"X-Admin-Token": config.server.admin_token}, method=method
-    )
+    headers = {"X-Admin-Token": config.server.admin_token, "Content-Type": "application/json"}
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address.rstrip("/") + path, content, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             return answer.status, json.loads(answer.read())

@@ -11,11 +11,13 @@ import secrets
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import click
 
 from server.catalog import Stream, WriteKey
+from server.commands.admin_client import KEYS_PATH, ask_server
 from server.commands.serve import serve
 from server.commands.terminal import QUICKSTART_CONF, Mistake, configuration
 from server.settings import Config
@@ -68,7 +70,7 @@ def command(data: str, host: str | None, port: str | None) -> None:
         """Once it takes events and rows can be looked at; a Postgres that does not start is in the log."""
         if await _within(READY_TIMEOUT_S, lambda: _answers_ready(config)):
             await _within(READY_TIMEOUT_S, lambda: asyncio.to_thread(_rows_can_be_seen, config))
-            click.echo(next_steps(config, conf))
+            click.echo(next_steps(config, conf, await asyncio.to_thread(first_key, config)))
 
     raise SystemExit(serve(config, tell))
 
@@ -130,7 +132,17 @@ def _local_host(config: Config) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.server.host, config.server.host)
 
 
-def next_steps(config: Config, conf: Path) -> str:
+def first_key(config: Config) -> str | None:
+    """An API key, if the running server has none: made now, and nowhere to be seen later."""
+    with contextlib.suppress(Mistake):
+        status, answer = ask_server(config, None, KEYS_PATH)
+        if status == HTTPStatus.OK and not answer["keys"]:
+            status, answer = ask_server(config, None, KEYS_PATH, "POST", {"name": "made by penstock run"})
+            return str(answer["key"]) if status == HTTPStatus.OK else None
+    return None
+
+
+def next_steps(config: Config, conf: Path, api_key: str | None) -> str:
     """What a newcomer needs to see once the server runs."""
     host = _local_host(config)
     url = config.server.public_url or f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
@@ -138,6 +150,8 @@ def next_steps(config: Config, conf: Path) -> str:
     stream = next(iter(config.streams.values()), None)
     if stream is not None:
         lines += [f"  {kind} write key  {keys[0].token}" for kind, keys in _kinds(stream) if keys]
+    if api_key is not None:
+        lines += [f"  API key            {api_key}   (shown once; `{_program()} keys create` makes another)"]
     lines += [f"  admin token        {config.server.admin_token}", f"  configuration      {conf}", ""]
     if stream is not None and stream.server_keys:
         event = """'{"type":"track","event":"First event","userId":"user-1"}'"""

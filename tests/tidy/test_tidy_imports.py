@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "delivery": LEAVES | {"ingest", "warehouse"},
     "metrics": LEAVES | {"delivery"},
     "management": LEAVES | CONFIGURATION | {"access"},
-    "routes": LEAVES | {"access", "delivery", "ingest", "lookup", "management", "metrics"},
+    "routes": LEAVES | {"access", "catalog", "delivery", "ingest", "lookup", "management", "metrics"},
 }
 COMPOSITION = frozenset({"app", "lifecycle", "translation", "outbound", "housekeeping", "lookup"})
 ENTRY = frozenset({"cli", "commands"})

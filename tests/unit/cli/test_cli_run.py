@@ -119,8 +119,12 @@ def send(curl: str) -> dict[str, object]:
     """Do what the printed curl line says."""
     words = shlex.split(curl)
     name, value = words[words.index("-H") + 1].split(": ")
-    request = urllib.request.Request(words[1], words[words.index("-d") + 1].encode(), {name: value})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+    return request("POST", words[1], {name: value}, words[words.index("-d") + 1].encode())
+
+
+def request(method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> dict[str, object]:
+    asked = urllib.request.Request(url, body, headers, method=method)
+    with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
         return json.load(answer)
 
 
@@ -148,12 +152,18 @@ def test_the_first_minutes(session: Session, folder: Path, port: int) -> None:
     assert "Traceback" not in second.stderr
 
     keys = re.findall(r"(?:write key|admin token) +(\S+)", greeting)
+    api_key = re.findall(r"API key +(\S+)", greeting)[0]
+    listed = request("GET", f"http://127.0.0.1:{port}/api/user/keys", {"Authorization": f"Bearer {api_key}"})
+    assert [key["id"] for key in listed["keys"]] == [api_key.partition(":")[0]]
+
     assert session.end(signal.SIGINT) == 0
     said = "".join(session.errors)
     assert "Traceback" not in said
-    assert not [key for key in keys if key in said]
+    assert not [key for key in [*keys, api_key] if key in said]
 
     again = Session(folder, port)
-    assert re.findall(r"(?:write key|admin token) +(\S+)", again.greeting()) == keys
+    second_greeting = again.greeting()
+    assert re.findall(r"(?:write key|admin token) +(\S+)", second_greeting) == keys
+    assert "API key" not in second_greeting
     assert "First event" in until(lambda: again.command(*words[1:]).stdout)
     assert again.end(signal.SIGTERM) == 0

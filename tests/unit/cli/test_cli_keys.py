@@ -1,0 +1,63 @@
+"""`penstock keys`, with a stopped server and with a running one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.running import Penstock, configuration, free_port, running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Penstock:
+    conf = configuration(free_port(), tmp_path / "data", None)
+    (tmp_path / "penstock.yaml").write_text(yaml.safe_dump(conf))
+    return Penstock(tmp_path, conf)
+
+
+def keys(server: Penstock, *words: str) -> subprocess.CompletedProcess[str]:
+    conf = str(server.folder / "penstock.yaml")
+    line = [sys.executable, "-m", "server.cli", "keys", *words, "--conf", conf]
+    return subprocess.run(line, check=False, text=True, capture_output=True, timeout=60)
+
+
+def listed(server: Penstock) -> list[dict[str, object]]:
+    return list(json.loads(keys(server, "list", "--json").stdout)["keys"])
+
+
+def lets_in(server: Penstock, key: str) -> bool:
+    answer = server.request("GET", "/api/user/keys", headers={"Authorization": f"Bearer {key}"})
+    return answer.status == 200
+
+
+def test_a_key_made_before_the_first_start_and_one_made_beside_the_server(server: Penstock) -> None:
+    first = keys(server, "create", "--name", "first").stdout.strip()
+    with running(server):
+        second = keys(server, "create", "--expires", "2099-01-01T00:00:00Z").stdout.strip()
+        assert lets_in(server, first)
+        assert lets_in(server, second)
+        assert [key["id"] for key in listed(server)] == [key.partition(":")[0] for key in (first, second)]
+        assert "revoked" in keys(server, "delete", first.partition(":")[0]).stdout
+        assert not lets_in(server, first)
+    assert [key["expiresAt"] for key in listed(server)] == ["2099-01-01T00:00:00.000Z"]
+    assert keys(server, "delete", second).returncode == 0
+    assert keys(server, "list").stdout == "no keys\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("create", "--expires", "2001-01-01"), "is not a time to come"),
+        (("delete", "key-none"), "does not exist"),
+        (("delete", ":"), "give the id of a key"),
+        (("list", "--url", "http://127.0.0.1:1"), "no answer from"),
+    ],
+)
+def test_a_mistake_is_one_line(server: Penstock, words: tuple[str, ...], said: str) -> None:
+    done = keys(server, *words)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
