@@ -26,7 +26,7 @@ from server.housekeeping import Housekeeping
 from server.logs import GRANIAN_CONFIG
 from server.lookup import EventLookup
 from server.management import ApiKeys, Audit, Objects, SecretBox
-from server.metrics import IngestCounters, info_samples, ingest_samples, link_samples
+from server.metrics import IngestCounters, destination_samples, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
 from server.routes.answers import Answers
@@ -132,6 +132,7 @@ class Run:
             lambda: info_samples(config.server.name),
             lambda: ingest_samples(self.counters),
             lambda: link_samples(self.outbound.status()),
+            lambda: destination_samples(self.outbound.counters()),
         )
         unready, stats = self.unready, self.store.wal.stats
         register_operations(framework, self.heartbeats, unready, sources, stats, access, self.clock)

@@ -6,13 +6,13 @@ then (70 ms at start otherwise).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from server.delivery import LinkState, LinkStatus
+from server.delivery import DestinationCounters, LinkState, LinkStatus
 from storage import COMMIT_BOUNDS_S, WalStats
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class IngestCounters:
 
     accepted: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     dropped: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    """(stream, reason) → events answered 2xx that were not stored: `duplicate`; `sdk_metrics` (requests, stream
-    "").
+    """(stream, reason) → events answered 2xx that were not stored: `duplicate`; `sdk_metrics` (requests, of
+    stream "").
     """
     refused: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Problem slug → requests answered with it, and items of batches refused for it."""
@@ -144,6 +144,21 @@ def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
     for name, kind, text, value in metrics:
         rows = [((link.link_id, link.stream_id, link.destination_id), value(link)) for link in links]
         yield Sample(f"penstock_link_{name}", kind, text, names, rows)
+
+
+def destination_samples(destinations: Mapping[str, DestinationCounters]) -> Iterator[Sample]:
+    """The delivery side of /metrics, per destination."""
+    texts = {
+        "flushes": "Transactions that landed.",
+        "rows": "Rows written.",
+        "columns_added": "Columns added to tables.",
+        "unmapped_values": "Values kept in _unmapped_data.",
+        "overflow_values": "Of these, those for which the table had no column left.",
+        "overflow_rows": "Rows that went to the generic table: the link had no table left.",
+    }
+    for name, text in texts.items():
+        rows = [((id_,), getattr(counters, name)) for id_, counters in destinations.items()]
+        yield Sample(f"penstock_destination_{name}", "counter", text, ("destination",), rows)
 
 
 def _parked_events(link: LinkStatus) -> int:

@@ -11,7 +11,15 @@ import logging
 from collections.abc import Callable
 
 from server.clock import SystemClock
-from server.delivery import Delivery, Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus
+from server.delivery import (
+    Delivery,
+    DestinationCounters,
+    Fate,
+    LinkConfig,
+    LinkOutcome,
+    LinkState,
+    LinkStatus,
+)
 from server.embedded import EmbeddedPostgres, PostgresAddress
 from server.settings import Config
 from server.translation import link_configs, patience, postgres_config, warehouse_limits
@@ -63,6 +71,10 @@ class Outbound:
             return self._delivery.status()
         return [self._waiting(link) for link in link_configs(self._config)]
 
+    def counters(self) -> dict[str, DestinationCounters]:
+        """As `Delivery.counters`; none while delivery has not started."""
+        return self._delivery.counters() if self._delivery is not None else {}
+
     async def pause(self, link_id: str) -> bool:
         """As `Delivery.pause`; False also while delivery has not started."""
         return self._delivery is not None and await self._delivery.pause(link_id)
@@ -109,6 +121,7 @@ class Outbound:
             rate_per_s=0.0,
             paused_by=None,
             parked=(),
+            warnings=(),
         )
 
     def _deliver(self, address: PostgresAddress | None) -> None:

@@ -88,7 +88,7 @@ def _text(value: object) -> str:
 
 def _words(link: dict[str, Any]) -> list[str]:
     """What a person should read of it: each thing once."""
-    said = [link["alarm"], link["lastError"]]
+    said = [link["alarm"], link["lastError"], *link["warnings"]]
     said += [f"{parked['events']} events parked: {parked['reason']}" for parked in link["parked"]]
     parked_reasons = [parked["reason"] for parked in link["parked"]]
     alarm_is_parking = link["alarm"] and any(reason in link["alarm"] for reason in parked_reasons)

@@ -4,6 +4,8 @@ Flushers read their stream in order (reader), lay events out as rows (layouts), 
 (preparer, flusher) and keep the books (checkpoint, ledger, outcome, dead_letters).
 """
 
+from server.warehouse import Counters as DestinationCounters
+
 from .dead_letters import DeadLetter, DeadLetters, Payload
 from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
 from .start import StartFrom
@@ -14,6 +16,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Delivery",
+    "DestinationCounters",
     "Fate",
     "LinkConfig",
     "LinkOutcome",

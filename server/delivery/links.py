@@ -124,6 +124,8 @@ class LinkStatus:
     rate_per_s: float
     paused_by: Literal["operator", "breaker"] | None
     parked: tuple[ParkedTable, ...]
+    warnings: tuple[str, ...]
+    """What the destination's tables lack that a link asked for, in sentences."""
 
 
 class Fate(Enum):

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, Literal
 
 from server.clock import SystemClock
-from server.warehouse import Destination, Limits, PostgresConfig
+from server.warehouse import Counters, Destination, Limits, PostgresConfig
 from storage import Store, Wal
 
 from .dead_letters import DeadLetters
@@ -118,6 +118,10 @@ class Delivery:
     def status(self) -> list[LinkStatus]:
         """Every link, in the order of the configuration."""
         return [self._status(flusher) for flusher in self._flushers.values()]
+
+    def counters(self) -> dict[str, Counters]:
+        """What each destination has counted since the start."""
+        return {id_: destination.counters for id_, destination in self._destinations.items()}
 
     def keep_after(self) -> dict[str, int]:
         """Stream → the offset up to which every enabled link is done, for `Wal.trim`. Only streams that have
@@ -231,6 +235,7 @@ class Delivery:
                 ParkedTable(table, ledger.lanes.count(table), flusher.watch.words(table))
                 for table in ledger.lanes.tables
             ),
+            warnings=tuple(self._destinations[link.destination_id].warnings),
         )
 
     def _lag_s(self, flusher: Flusher) -> float:

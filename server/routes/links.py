@@ -65,6 +65,7 @@ def described(link: LinkStatus) -> dict[str, object]:
         "deadLetters": link.dead_letters,
         "dropped": link.dropped,
         "parked": [{"table": p.table, "events": p.events, "reason": p.reason} for p in link.parked],
+        "warnings": list(link.warnings),
     }
 
 

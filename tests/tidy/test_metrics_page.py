@@ -5,8 +5,15 @@ from dataclasses import fields
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.delivery import LinkState, LinkStatus
-from server.metrics import IngestCounters, exposition, info_samples, ingest_samples, link_samples
+from server.delivery import DestinationCounters, LinkState, LinkStatus
+from server.metrics import (
+    IngestCounters,
+    destination_samples,
+    exposition,
+    info_samples,
+    ingest_samples,
+    link_samples,
+)
 from storage import COMMIT_BOUNDS_S, WalStats
 from tests.tidy.sources import ROOT
 
@@ -22,7 +29,7 @@ def stats() -> WalStats:
 
 def link() -> LinkStatus:
     values = {field.name: 0 for field in fields(LinkStatus)}
-    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "parked": ()}
+    names = {"link_id": "l", "stream_id": "s", "destination_id": "d", "parked": (), "warnings": ()}
     return LinkStatus(**(values | names | {"state": LinkState.WAITING}))
 
 
@@ -30,7 +37,12 @@ def exposed() -> dict[str, tuple[str, set[str]]]:
     """Name → type and labels of what /metrics says, with a value for everything that has labels."""
     counters = IngestCounters()
     counters.accepted["site"] = counters.dropped["site", "duplicate"] = counters.refused["bad_json"] = 1
-    sources = (lambda: info_samples("box"), lambda: ingest_samples(counters), lambda: link_samples([link()]))
+    sources = (
+        lambda: info_samples("box"),
+        lambda: ingest_samples(counters),
+        lambda: link_samples([link()]),
+        lambda: destination_samples({"warehouse": DestinationCounters()}),
+    )
     families = text_string_to_metric_families(exposition(sources, stats())[0].decode())
     return {
         family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
