@@ -19,7 +19,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from server.access import TrustedProxies, WriteKeys
-from server.app import Entry, make_framework
+from server.app import Entry, ingest_routes, make_framework
 from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
@@ -40,6 +40,7 @@ from server.routes.key_access import KeyAccess
 from server.routes.lane import IngestLane
 from server.routes.links import register_links
 from server.routes.management import Management
+from server.routes.openapi import register_openapi
 from server.routes.operations import register_operations
 from server.routes.pixel import Gifs
 from server.routes.sdk_metrics import SdkMetrics
@@ -143,6 +144,7 @@ class Run:
         register_user_keys(framework, self.api_keys, self.audit, callers, self.clock)
         register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
         Management(self.objects, callers).register(framework)
+        register_openapi(framework, ingest_routes())
         bridge = Framework(framework, self.framework_bodies, self.clock)
         return Entry(lane, documents, sdk_metrics, posts, gets, bridge)
 

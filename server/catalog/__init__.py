@@ -5,7 +5,7 @@ One field table serves both; `normalize` accepts the other vendor's names for th
 other package of the server. Pure: no I/O, any thread.
 """
 
-from server.catalog.checks import check_objects, moment_ms
+from server.catalog.checks import SSL_MODES, check_objects, moment_ms
 from server.catalog.faults import SECRET_FIELDS, Fault, fault_path, schema_faults
 from server.catalog.names import (
     PARAMETERS,
@@ -36,6 +36,7 @@ __all__ = [
     "PARAMETERS",
     "PUBLISHED_NAMES",
     "SECRET_FIELDS",
+    "SSL_MODES",
     "Datasource",
     "Destination",
     "Fault",

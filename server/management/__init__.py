@@ -15,6 +15,7 @@ from server.management.errors import (
 )
 from server.management.kinds import KINDS, RESERVED_WORKSPACES
 from server.management.objects import DEFAULT_WORKSPACE, Objects
+from server.management.schema import catalogue, components, schema_of
 from server.management.secrets import MASK, SecretBox, SecretError, masked, unmasked
 from server.management.stored import Stored
 
@@ -42,6 +43,9 @@ __all__ = [
     "SecretBox",
     "SecretError",
     "Stored",
+    "catalogue",
+    "components",
     "masked",
+    "schema_of",
     "unmasked",
 ]
