@@ -35,8 +35,9 @@ def command(directory: Path, conf: Path | None, data: str | None, url: str | Non
     the links, dead letters. On the file system of the data directory the log's closed segments are
     hard-linked (they keep their room until the backup is deleted); on another one everything is copied.
 
-    Not in it: the configuration file, and no Postgres, the embedded one included. Dump that afterwards with
-    pg_dump; the line to run is printed.
+    Not in it: the configuration file, the data directory's secret.key (without which stored secrets cannot be
+    read: keep it apart), and no Postgres, the embedded one included. Dump that afterwards with pg_dump; the
+    line to run is printed.
     """
     flags = {"store.path": data}
     config = configuration(conf, flags)
@@ -113,7 +114,7 @@ def _in_words(said: dict[str, Any], config: Config) -> str:
         f"backed up store {said['storeId']} to {said['directory']}",
         f"  {megabytes(said['sizeBytes'])}, {segments} segments of the log: {how}",
         f"  has every event that was acknowledged before {said['beganAt']}",
-        "  has not: the configuration file, and no Postgres",
+        "  has not: the configuration file, secret.key, any Postgres",
     ]
     if missing := said["segmentsMissing"]:
         numbers = ", ".join(map(str, missing))

@@ -10,8 +10,9 @@ from server.commands.progress import follow, megabytes
 from server.commands.serve import INTERRUPTED
 from server.commands.terminal import Mistake, conf_option, configuration
 
-_BESIDE: Final = ("penstock.yaml", "postgres")
-"""What `penstock run` keeps in the data directory and no backup has."""
+_KEY_FILE: Final = "secret.key"
+_BESIDE: Final = ("penstock.yaml", "postgres", _KEY_FILE)
+"""What the server keeps in the data directory and no backup has."""
 
 
 @click.command()
@@ -21,8 +22,8 @@ _BESIDE: Final = ("penstock.yaml", "postgres")
 def command(backup: Path, conf: Path | None, data: str | None) -> None:
     """Make the data directory from BACKUP, checking every file against its checksum.
 
-    The directory must be new, or hold nothing but what `penstock run` keeps there beside the store
-    (penstock.yaml, postgres). Nothing is left of it if a file is damaged or missing; each such file is named.
+    The directory must be new, or hold nothing but what lies there beside the store (penstock.yaml, postgres,
+    secret.key). Nothing is left of it if a file is damaged or missing; each such file is named.
 
     The store gets a new id. When it starts, each link goes on at its destination where the store of the
     backup came to; that store, should it still run, stops delivering. What it delivered after the backup is
@@ -51,6 +52,8 @@ def command(backup: Path, conf: Path | None, data: str | None) -> None:
     click.echo(f"  has every event that was acknowledged before {iso_time(manifest.began_ms)}, none after")
     click.echo(f"  {iso_time(manifest.ended_ms)}; what else the destinations have stays there")
     click.echo("  when it starts, its links go on where that store came to; that one stops delivering then")
+    if not (target / _KEY_FILE).exists():
+        click.echo(f"  put {_KEY_FILE} of the former data directory into it: stored secrets need it")
     if manifest.missing:
         click.echo(f"  segments that the store had lost before: {', '.join(map(str, manifest.missing))}")
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from server.management.secrets import KEY_FILE
 from tests.faults.server.conftest import StartFunction
 from tests.running import ADMIN_TOKEN, Penstock, Sender, delivered, endless, eventually, track
 
@@ -167,7 +168,7 @@ def test_a_restore_asks_for_a_folder_of_its_own(make_server: StartFunction, tmp_
     busy = run(server, "restore", str(tmp_path / "backup"))
     assert "is not empty" in busy.stderr
     assert server.stop() == 0
-    for name in ("penstock.yaml", "postgres"):
+    for name in ("penstock.yaml", "postgres", KEY_FILE):
         (tmp_path / "back" / name).mkdir(parents=True)
     restore(server, tmp_path / "backup", tmp_path / "back")
 

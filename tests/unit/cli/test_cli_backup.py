@@ -31,7 +31,7 @@ def test_a_stopped_store_goes_there_and_back(tmp_path: Path, conf: str) -> None:
     make_store(tmp_path / "data")
     done = run("backup", str(tmp_path / "backup"), "--conf", conf)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "has not: the configuration file, and no Postgres" in done.stdout
+    assert "has not: the configuration file, secret.key, any Postgres" in done.stdout
     made = run("restore", str(tmp_path / "backup"), "--data", str(tmp_path / "back"), "--conf", conf)
     assert (made.exit_code, made.stderr) == (0, "")
     assert "every checksum right" in made.stdout
