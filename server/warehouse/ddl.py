@@ -3,20 +3,22 @@ transaction.
 
 Processes that change one table take turns by an advisory lock on its name, look again under the lock, and
 do only what is still missing. Existing columns are never altered. A waiting lock gives up after
-lock_timeout_s.
+lock_timeout_s. Nothing relies on the names of indexes and partitions: those of a table that an operator
+renames keep theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import blake2b
+from secrets import token_hex
 from typing import Final
 
 from server.warehouse.connection import Session
 from server.warehouse.errors import Unavailable
 from server.warehouse.locks import advisory
 from server.warehouse.names import own_name, quote, quote_literal
-from server.warehouse.schema import KEY_MARK, OWNED_BY, STREAM, TableShape, UniqueKey, read_table
+from server.warehouse.schema import KEY_MARK, OWNED_BY, STREAM, TableShape, UniqueKey, present, read_table
 from server.warehouse.types import ColumnType
 
 _DAY: Final = timedelta(days=1)
@@ -54,9 +56,11 @@ async def make(session: Session, wanted: Wanted) -> TableShape:
     before = await read_table(session, wanted.schema, wanted.table)
     if before is not None and not (before.ours or wanted.trusted):
         raise Unavailable(f"table {wanted.target} was made by somebody else at this moment")
-    statements = _create(wanted) if before is None else _grow(wanted, before)
     if before is None:
-        statements = await _schema(session, wanted.schema) + statements
+        parts = await _part_names(session, wanted, (None, *wanted.days)) if wanted.by_day else {}
+        statements = await _schema(session, wanted.schema) + _create(wanted, parts)
+    else:
+        statements = _grow(wanted, before)
     if statements:
         await session.execute(";".join(statements), seconds)
     await session.execute("COMMIT")
@@ -82,7 +86,7 @@ async def _schema(session: Session, schema: str) -> list[str]:
     return [] if present else [f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}"]
 
 
-def _create(wanted: Wanted) -> list[str]:
+def _create(wanted: Wanted, parts: Mapping[date | None, str]) -> list[str]:
     columns = [f"{quote(STREAM)} text NOT NULL DEFAULT ''"]
     columns += [f"{quote(name)} {kind.value}" for name, kind in wanted.columns.items() if name != STREAM]
     by = f" PARTITION BY RANGE ({quote(wanted.by_day)})" if wanted.by_day else ""
@@ -92,9 +96,7 @@ def _create(wanted: Wanted) -> list[str]:
     ]
     if wanted.by_day is not None:
         statements.append(f"CREATE INDEX ON {wanted.target} USING brin ({quote(wanted.by_day)})")
-        statements.append(_rest(wanted.schema, wanted.table))
-        for day in wanted.days:
-            part = part_name(wanted.schema, wanted.table, day)
+        for day, part in parts.items():
             statements.append(f"CREATE TABLE {part} PARTITION OF {wanted.target} {_bounds(day)}")
     if wanted.indexed is not None:
         statements.append(f"CREATE INDEX ON {wanted.target} ({quote(wanted.indexed)})")
@@ -127,7 +129,7 @@ def _drop(wanted: Wanted, key: UniqueKey) -> str:
 
 
 def _unique(wanted: Wanted) -> list[str]:
-    index = quote(f"penstock:key:{digest((wanted.table, wanted.key))}")
+    index = quote(f"penstock:key:{token_hex(8)}")
     columns = ", ".join(quote(name) for name in wanted.key)
     return [
         f"CREATE UNIQUE INDEX {index} ON {wanted.target} ({columns})",
@@ -139,19 +141,27 @@ def digest(what: object) -> str:
     return blake2b(repr(what).encode(errors="replace"), digest_size=8).hexdigest()
 
 
-def part_name(schema: str, table: str, day: date | None) -> str:
-    """The partition of a day, quoted; of None: the one for all that has no day."""
-    purpose = "default" if day is None else f"{day:%Y%m%d}"
-    return f"{quote(schema)}.{quote(own_name(table, purpose))}"
+async def _part_names(
+    session: Session, wanted: Wanted, days: Iterable[date | None]
+) -> dict[date | None, str]:
+    """What partitions of these days are to be called, quoted; of None: the one for all that has no day.
+
+    A name that is taken, by a partition of a renamed table or by one that was detached, gets an ending.
+    """
+    purposes = {day: "default" if day is None else f"{day:%Y%m%d}" for day in days}
+    names = {day: own_name(wanted.table, purpose) for day, purpose in purposes.items()}
+    taken = await present(session, wanted.schema, list(names.values()))
+    ending = token_hex(4)
+    for day, name in names.items():
+        if name in taken:
+            names[day] = own_name(wanted.table, f"{purposes[day]}:{ending}")
+    return {day: f"{quote(wanted.schema)}.{quote(name)}" for day, name in names.items()}
 
 
-def _rest(schema: str, table: str) -> str:
-    """No row is ever without a partition: odd days, and rows without the time, go here."""
-    part = part_name(schema, table, None)
-    return f"CREATE TABLE {part} PARTITION OF {quote(schema)}.{quote(table)} DEFAULT"
-
-
-def _bounds(day: date) -> str:
+def _bounds(day: date | None) -> str:
+    """No row is ever without a partition: odd days, and rows without the time, go to the default one."""
+    if day is None:
+        return "DEFAULT"
     first, end = _instants(day)
     return f"FOR VALUES FROM ({first}) TO ({end})"
 
@@ -169,7 +179,6 @@ async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
     """
     assert shape.partitions is not None, "asked for tables that are partitioned"
     parent = Wanted(shape.schema, shape.name, {})
-    part, rest = part_name(shape.schema, shape.name, day), part_name(shape.schema, shape.name, None)
     by = quote(shape.partitions.column)
     first, end = _instants(day)
     names = ", ".join(quote(column.name) for column in shape.columns.values() if not column.generated)
@@ -177,8 +186,10 @@ async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
     await session.execute(_begin(parent, limits.ddl_timeout_s, limits.upkeep_lock_timeout_s))
     now = await read_table(session, shape.schema, shape.name)
     if now is not None and now.partitions is not None and not now.partitions.cover(day):
-        statements = [] if now.partitions.has_default else [_rest(shape.schema, shape.name)]
-        statements += [
+        parts = await _part_names(session, parent, (None, day))
+        part, rest = parts[day], now.partitions.rest or parts[None]
+        statements = [
+            *([] if now.partitions.rest else [f"CREATE TABLE {rest} PARTITION OF {parent.target} DEFAULT"]),
             f"LOCK TABLE ONLY {rest} IN ACCESS EXCLUSIVE MODE",
             # Not PARTITION OF: that would lock the whole table, and every reader with it.
             f"CREATE TABLE {part} (LIKE {parent.target} INCLUDING DEFAULTS INCLUDING GENERATED)",

@@ -53,8 +53,10 @@ _HINTS = {
     "25": "the server is read-only (a standby?): point the destination at the primary",
     "42501": "grant the missing right to the user of this destination",
     "53100": "the disk of the database server is full",
-    "53200": "the database server is out of memory",
+    "53200": "the database server is out of memory, or max_locks_per_transaction is too small for a batch of "
+    "that many tables and partitions",
     "53300": "the server has no free connection: raise max_connections or free some",
+    "54011": "dropped columns count too: rename the table, and Penstock makes a new one",
     "55P03": "another session holds a lock on the table",
     "57014": "the statement took longer than statement_timeout_s",
     "57P": "the server is starting or stopping",

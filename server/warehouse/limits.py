@@ -16,6 +16,7 @@ class Limits:
     idle_in_transaction_s    the server drops a transaction of ours that nobody works on
     connection_idle_s        an idle connection older than this is checked before use
     columns_max              of one table; Postgres stops at 1,600, and rows near that no longer fit a page
+    columns_ever_max         the 1,600 of Postgres, which counts dropped columns too
     new_columns_per_minute   of one table; a client that puts ids into names would use up columns_max at once
     tables_max               made for one link; an event name (or JITSU_TABLE_NAME) of its own in every event
                              would fill the catalog of the database. More goes to the link's generic table
@@ -35,6 +36,7 @@ class Limits:
     idle_in_transaction_s: float = 60.0
     connection_idle_s: float = 60.0
     columns_max: int = 1000
+    columns_ever_max: int = 1600
     new_columns_per_minute: int = 600
     tables_max: int = 500
     days_max: int = 32

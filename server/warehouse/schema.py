@@ -26,7 +26,8 @@ OWNED_BY: Final = f"{TABLE_MARK} of link "
 KEY_MARK: Final = "penstock: merge key of link "
 
 _TABLE = """
-SELECT c.oid, c.relkind::text AS kind, coalesce(obj_description(c.oid, 'pg_class'), '') AS comment
+SELECT c.oid, c.relkind::text AS kind, c.relnatts AS columns_ever,
+       coalesce(obj_description(c.oid, 'pg_class'), '') AS comment
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2
 """
@@ -54,7 +55,7 @@ WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
 ORDER BY i.indisprimary DESC, ic.relname
 """
 _PARTITIONS = """
-SELECT a.attname::text AS column,
+SELECT a.attname::text AS column, nullif(p.partdefid, 0)::regclass::text AS rest,
        ARRAY(SELECT pg_catalog.pg_get_expr(c.relpartbound, c.oid)
              FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
              WHERE i.inhparent = p.partrelid) AS bounds
@@ -115,11 +116,14 @@ class UniqueKey:
 
 @dataclass(frozen=True, slots=True)
 class Partitions:
-    """The partitions of a table by ranges of one column: (first day, day after the last) of each."""
+    """The partitions of a table by ranges of one column: (first day, day after the last) of each.
+
+    `rest`: the default partition, quoted; None if there is none.
+    """
 
     column: str
     ranges: tuple[tuple[date, date], ...]
-    has_default: bool
+    rest: str | None
 
     def cover(self, day: date) -> bool:
         """Whether a partition holds all of that UTC day."""
@@ -128,7 +132,10 @@ class Partitions:
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """A table as last read. Frozen: a change of the table makes a new shape."""
+    """A table as last read. Frozen: a change of the table makes a new shape.
+
+    `columns_ever`: how many columns it had, dropped ones included: Postgres counts these too.
+    """
 
     schema: str
     name: str
@@ -137,6 +144,7 @@ class TableShape:
     columns: dict[str, Column]
     keys: tuple[UniqueKey, ...]
     partitions: Partitions | None = None
+    columns_ever: int = 0
 
     @property
     def partitioned(self) -> bool:
@@ -167,6 +175,7 @@ async def read_table(session: Session, schema: str, table: str) -> TableShape | 
         {record["name"]: _column(record) for record in columns},
         tuple(_key(record) for record in keys),
         None if partitions is None else _partitions(partitions),
+        found["columns_ever"],
     )
 
 
@@ -184,7 +193,7 @@ async def present(session: Session, schema: str, tables: Sequence[str]) -> set[s
 
 def _partitions(record: asyncpg.Record) -> Partitions:
     ranges = [_range(bound) for bound in record["bounds"] if bound != "DEFAULT"]
-    return Partitions(record["column"], tuple(ranges), "DEFAULT" in record["bounds"])
+    return Partitions(record["column"], tuple(ranges), record["rest"])
 
 
 def _range(bound: str) -> tuple[date, date]:

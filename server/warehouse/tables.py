@@ -203,6 +203,7 @@ class Tables:
                     shape = await ddl.make(session, wanted)
         except TRANSLATED as error:
             # Not the fault of a row whatever its class: a unique index that cannot be built says 23505 too.
+            self.forget([wanted.table])
             raise unavailable(f"change table {wanted.target}", error) from error
         self.forget([wanted.table])
         self._shapes[wanted.table] = shape
@@ -236,13 +237,18 @@ class Tables:
         new: dict[str, ColumnType] = {}
         if plan.options.schema_freeze:
             return new
-        room = min(self._limits.columns_max - 1 - len(plan.shape.columns), self._allowance(plan.shape.name))
+        shape, limits = plan.shape, self._limits
+        room = min(
+            limits.columns_max - 1 - len(shape.columns),  # one is for `_unmapped_data`
+            limits.columns_ever_max - 1 - shape.columns_ever,
+            self._allowance(shape.name),
+        )
         for raw, kind in absent.items():
             name = column_name(raw)
             if name in new or len(new) < room:
                 new[name] = promote(new.get(name), kind)
-        begun, used = self._growth[plan.shape.name]
-        self._growth[plan.shape.name] = (begun, used + len(new))
+        begun, used = self._growth[shape.name]
+        self._growth[shape.name] = (begun, used + len(new))
         return new
 
     def _allowance(self, table: str) -> int:

@@ -131,3 +131,17 @@ async def test_the_name_of_a_partition_is_no_name_of_an_event(link, sql):
     await link.flush({"message_id": "a", "received_at": at(NOW)})
     await link.flush({"message_id": "b"}, table=part(NOW))
     assert await sql.fetchval("SELECT count(*) FROM events") == 1
+
+
+async def test_a_renamed_table_and_a_detached_day_keep_their_names(link, make_destination, make_link, sql):
+    await link.flush({"message_id": "a", "received_at": at(NOW)})
+    await sql.execute("ALTER TABLE events RENAME TO events_2025")
+    await link.flush({"message_id": "b", "received_at": at(NOW)})
+    (today,) = [name for name in await parts(sql) if name.startswith(part(NOW))]
+    await sql.execute(f'ALTER TABLE events DETACH PARTITION "{today}"')
+    later = await make_link("later", make_destination(), partition="day")
+    await later.flush({"message_id": "c", "received_at": at(NOW)})
+    ((event, name),) = (await where(sql)).items()
+    assert (event, name[: len(part(NOW))]) == ("c", part(NOW))
+    assert name != today
+    assert await sql.fetchval("SELECT count(*) FROM events_2025") == 1

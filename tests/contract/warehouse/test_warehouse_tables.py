@@ -1,6 +1,7 @@
 """How rows become tables: creation, merge, keys, growth, values that do not fit. On a real Postgres."""
 
 import asyncio
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -401,3 +402,26 @@ async def test_an_event_cannot_name_its_table_as_a_type_is_called(link, sql):
     await sql.execute("CREATE TYPE mood AS ENUM ('ok')")
     with pytest.raises(RowsRefused, match="a type is called so"):
         await link.flush({"message_id": "m"}, table="mood")
+
+
+async def test_a_table_that_was_renamed_gets_a_successor(link, sql):
+    await link.flush({"message_id": "a", "timestamp": "2026-11-21T00:00:00Z"})
+    await sql.execute("ALTER TABLE events RENAME TO events_2025")
+    await link.flush({"message_id": "b"}, {"message_id": "c"})
+    await link.flush({"message_id": "b"})
+    assert await sql.fetchval("SELECT count(*) FROM events") == 2
+    assert await sql.fetchval("SELECT count(*) FROM events_2025") == 1
+
+
+async def test_columns_that_were_dropped_count_for_postgres(link, sql):
+    await link.flush({"message_id": "a"})
+    for number in range(8):
+        names = [f"c{number}_{at}" for at in range(199)]
+        await sql.execute(f"ALTER TABLE events {', '.join(f'ADD {name} text' for name in names)}")
+        await sql.execute(f"ALTER TABLE events {', '.join(f'DROP {name}' for name in names)}")
+    batch = link.batch([{"message_id": "b", **{f"z{at}": at for at in range(20)}}])
+    with pytest.raises(Unavailable, match="1600 columns"):
+        await link.land(batch)
+    assert (await link.land(batch)).rows == 1
+    kept = await sql.fetchval("SELECT _unmapped_data FROM events WHERE message_id = 'b'")
+    assert len(json.loads(kept)) > 15
