@@ -30,6 +30,7 @@ def taken(content: bytes, **limits: int) -> tuple[list[str], list[tuple[int, str
         b'{"event_id":"1"}\n{"event_id":"2"}',
         b'{"event_id":"1"}\r\n{"event_id":"2"}\r\n',
         b'\n \n{"event_id":"1"}\n\r\n\n   {"event_id":"2"}\n\n\n',
+        b'\x0b\n{"event_id":"1"}\n\x0c \n{"event_id":"2"}',
         b'\xef\xbb\xbf{"event_id":"1"}\n{"event_id":"2"}',
         b'[{"event_id":"1"},\n {"event_id":"2"}]',
         b'\xef\xbb\xbf[{"event_id":"1"},{"event_id":"2","x":NaN}]',
@@ -87,6 +88,7 @@ def test_the_number_of_events_is_bounded(content: bytes) -> None:
 HOSTILE: list[Any] = [
     b"\n" * 10_000_000,
     b"\n " * 5_000_000,
+    b"\x0b\n" * 5_000_000,
     b" " * 10_000_000,
     b"1\n" * 5_000_000,
     b"[" * 10_000_000,

@@ -1,0 +1,43 @@
+"""Reading a gzip body: what is inflated on the event loop, and what is not."""
+
+import asyncio
+import gzip
+from typing import Any
+
+from server.ingest import Refusal
+from server.metrics import IngestCounters
+from server.routes.body import Bodies, BodyLimits
+
+_MAX = 10_000_000
+
+
+async def _read(packed: bytes, bytes_max: int = _MAX) -> tuple[bytes | Refusal, bool]:
+    """The plain body of a request that is here whole, and whether others had the loop meanwhile."""
+
+    async def transport() -> bytes:
+        return packed
+
+    bodies = Bodies(BodyLimits(bytes_max, 10 * _MAX, 10.0), IngestCounters())
+    headers: Any = {"content-encoding": "gzip"}
+    reading: Any = transport
+    others = asyncio.create_task(asyncio.sleep(0))
+    plain = await bodies.read(headers, reading, len(packed), 0.0, upload=False)
+    was_free = others.done()
+    await others
+    return plain, was_free
+
+
+async def test_a_small_body_is_inflated_at_once() -> None:
+    plain = b'{"a":1}' * 1_000
+    assert await _read(gzip.compress(plain)) == (plain, False)
+
+
+async def test_10_kb_that_are_10_mb_do_not_hold_the_loop_up() -> None:
+    assert await _read(gzip.compress(bytes(_MAX))) == (bytes(_MAX), True)
+
+
+async def test_a_bomb_is_refused_with_the_limit_of_the_settings() -> None:
+    for bytes_max, size in ((_MAX, _MAX + 1), (1_000, 2_000)):
+        refusal, _ = await _read(gzip.compress(bytes(size)), bytes_max)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.slug, f" {bytes_max} " in refusal.detail) == ("too_large", True)
