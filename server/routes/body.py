@@ -17,8 +17,8 @@ from server.routes.refusal import Refused
 from server.routes.rsgi import RequestHeaders, Transport
 from server.routes.upload import uploaded_file
 
-# Small bodies are inflated on the loop, as far as they stay small: 10 KB may be 10 MB, which take 20 to 60 ms.
-# The rest goes to a thread.
+# Small bodies are inflated on the loop, as far as they stay small: 10 KB may be 10 MB, which take 20 to 60
+# ms. The rest goes to a thread.
 _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024
 _INFLATED_INLINE_BYTES_MAX: Final = 512 * 1024
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
