@@ -32,6 +32,8 @@ _Answer = TypeVar("_Answer")
 
 _TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword")
 _OURS = frozenset({*_TLS_OPTIONS, "connect_timeout"})
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # the latter keeps bytes as they come
+_ENCODING_HINT = "names and texts of events are in any script: deliver to a database that is UTF8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,10 @@ class Connections:
             raise Unavailable(f"{doing}: the server hung up at login", hint) from error
         except TRANSLATED as error:
             raise unavailable(doing, error) from error
+        encoding = connection.get_settings().server_encoding
+        if encoding not in _ENCODINGS:
+            connection.terminate()
+            raise Unavailable(f"{doing}: the encoding of the database is {encoding}", _ENCODING_HINT)
         session = Session(connection, self._limits)
         try:
             _keep_alive(connection, self._limits)

@@ -81,9 +81,21 @@ class Encoding:
             self._add(block)
             self._pace(time.perf_counter() - started_s, slice_s)
             await breathe()
-        for place, values in self._unmapped.items():
-            self._out[place] = self._with_unmapped(self._out[place], values)
+        await self._write_unmapped(slice_s, breathe)
         await self._sort(breathe)
+
+    async def _write_unmapped(self, slice_s: float, breathe: Breathe) -> None:
+        """Under a frozen schema or a full table, every row may have values that fit no column."""
+        if self._unmapped_cell is None:
+            return
+        started_s = time.perf_counter()
+        for place, values in self._unmapped.items():
+            cells = split_row(self._out[place])
+            cells[self._unmapped_cell] = raw_json_cell(json_object(values))
+            self._out[place] = b"".join(cells)
+            if time.perf_counter() - started_s > slice_s / 2:
+                await breathe()
+                started_s = time.perf_counter()
 
     async def _sort(self, breathe: Breathe) -> None:
         """Order keys in runs: each is short, and the sort of the whole only merges them."""
@@ -295,13 +307,6 @@ class Encoding:
         self.overflow_values += sum(name in self._overflow for name in values)
         before = self._unmapped.get(place, {})
         self._unmapped[place] = values | before if self.plan.options.existing_wins else before | values
-
-    def _with_unmapped(self, row: bytes, values: dict[str, Value]) -> bytes:
-        if self._unmapped_cell is None:
-            return row
-        cells = split_row(row)
-        cells[self._unmapped_cell] = raw_json_cell(json_object(values))
-        return b"".join(cells)
 
 
 def _transposed(values: list[dict[str, Value]], names: set[str]) -> Iterable[tuple[str, Sequence[Value]]]:

@@ -216,6 +216,20 @@ async def test_tls_that_the_server_does_not_speak_is_unavailable(config, proxy, 
     await destination.close()
 
 
+async def test_a_database_that_cannot_hold_every_script_is_told(config, sql):
+    name = f"{config.database}_latin1"
+    locale = "LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
+    await sql.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' {locale} TEMPLATE template0")
+    destination = Destination(replace(config, database=name))
+    try:
+        with pytest.raises(Unavailable, match="LATIN1") as raised:
+            await destination.probe()
+        assert "UTF8" in raised.value.hint
+    finally:
+        await destination.close()
+        await sql.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def test_a_parameter_that_the_server_does_not_know_is_told(config):
     destination = Destination(replace(config, parameters={"channel_binding": "require"}), 1)
     with pytest.raises(Unavailable, match="channel_binding") as raised:

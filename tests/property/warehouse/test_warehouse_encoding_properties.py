@@ -190,6 +190,18 @@ def test_folding_does_not_depend_on_the_size_of_blocks(block, size, existing_win
     assert encoded(size) == encoded(64)
 
 
+def test_what_fits_no_column_is_written_in_slices_too():
+    plan = plan_for(TableOptions("site"))
+    encoding = Encoding(plan, [Row(at, "events", {"n": "no number"}) for at in range(100)], {}, fold=False)
+    breaths = []
+
+    async def breathe():
+        breaths.append(len(breaths))
+
+    asyncio.run(encoding.run(0.0, breathe))
+    assert len(breaths) >= 100
+
+
 NAMES = st.lists(st.sampled_from(["n", "x", "b", "t", "at", "_stream", "new"]), max_size=4, unique=True)
 SHAPES = st.lists(NAMES.map(lambda names: Shape(("k", *names))), min_size=1, max_size=3)
 
