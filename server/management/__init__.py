@@ -5,6 +5,7 @@ What the configuration file declares is provisioned and never written here. Even
 
 from server.management.api_keys import ADMIN_TOKEN, ROLES, ApiKey, ApiKeys, AuthRefusal, Caller, Role
 from server.management.audit import Audit, AuditEntry
+from server.management.document import SECTIONS, Difference, apply_document, differences, export_document
 from server.management.errors import (
     Conflict,
     Invalid,
@@ -14,7 +15,7 @@ from server.management.errors import (
     Provisioned,
 )
 from server.management.kinds import KINDS, RESERVED_WORKSPACES
-from server.management.objects import DEFAULT_WORKSPACE, Objects
+from server.management.objects import DEFAULT_WORKSPACE, Change, Objects
 from server.management.schema import catalogue, components, schema_of
 from server.management.secrets import MASK, SecretBox, SecretError, masked, unmasked
 from server.management.stored import Stored
@@ -26,13 +27,16 @@ __all__ = [
     "MASK",
     "RESERVED_WORKSPACES",
     "ROLES",
+    "SECTIONS",
     "ApiKey",
     "ApiKeys",
     "Audit",
     "AuditEntry",
     "AuthRefusal",
     "Caller",
+    "Change",
     "Conflict",
+    "Difference",
     "Invalid",
     "ManagementError",
     "NotFound",
@@ -43,8 +47,11 @@ __all__ = [
     "SecretBox",
     "SecretError",
     "Stored",
+    "apply_document",
     "catalogue",
     "components",
+    "differences",
+    "export_document",
     "masked",
     "schema_of",
     "unmasked",

@@ -10,7 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -42,6 +42,10 @@ _END_CHARACTERS: Final = 4
 _WORKSPACE_CHARACTERS: Final = 32
 
 OnChange = Callable[[Config, Config], Awaitable[None]]
+Change = tuple[Stored | None, Stored | None]
+"""An object before and after it; nothing before it is made, nothing after it is deleted."""
+
+_Made = TypeVar("_Made")
 
 
 class _Clock(Protocol):
@@ -150,6 +154,22 @@ class Objects:
             lambda: self._delete(kind, id_, actor, strict, cascade, if_match, workspace)
         )
 
+    async def together(
+        self, work: Callable[["Objects"], Awaitable[None]], actor: Caller, *, keep: bool
+    ) -> list[Change]:
+        """Let `work` change a copy of these objects, and return what it changed. If `keep`, all of it becomes
+        durable and goes into force as one change; if `work` raises, or without `keep`, nothing does.
+        """
+
+        async def run() -> list[Change]:
+            trial = _Trial(self)
+            await work(trial)
+            if keep and trial.changes:
+                await self._commit(trial.changes, actor)
+            return trial.changes
+
+        return await self._serially(run)
+
     def users(self, item: Stored) -> list[Stored]:
         """The links that need an object."""
         if item.kind == "workspace":
@@ -163,8 +183,8 @@ class Objects:
         of = {"stream": "link", "service": "sync"}.get(item.kind)
         return [link for link in links if link.kind == of and link.body["from"] == item.id]
 
-    async def _serially(self, change: Callable[[], Awaitable[Stored]]) -> Stored:
-        async def run() -> Stored:
+    async def _serially(self, change: Callable[[], Awaitable[_Made]]) -> _Made:
+        async def run() -> _Made:
             async with self._lock:
                 return await change()
 
@@ -189,7 +209,7 @@ class Objects:
         merged = unmasked(merged_object(kind, {}, given), {})
         item = self._checked(kind, id_, workspace, merged, None, strict)
         item = replace(item, created_ms=now_ms, updated_ms=now_ms)
-        await self._commit([(None, item)], "create", actor)
+        await self._commit([(None, item)], actor)
         return item
 
     async def _patch(
@@ -214,11 +234,13 @@ class Objects:
             hint = "delete the link and make a new one: what was delivered belongs to its two ends"
             raise Invalid(kind, [Fault(f"{end}Id", "cannot be changed", hint) for end in moved])
         after = self._checked(kind, id_, before.workspace, merged, before, strict)
+        if after.body == before.body:
+            return before
         updated_ms = max(self._clock.wall_ms(), before.updated_ms)
         after = replace(
             after, version=before.version + 1, created_ms=before.created_ms, updated_ms=updated_ms
         )
-        await self._commit([(before, after)], "update", actor)
+        await self._commit([(before, after)], actor)
         return after
 
     async def _delete(
@@ -240,7 +262,7 @@ class Objects:
         gone = users if cascade else []
         if provisioned := next((link for link in gone if link.provisioned), None):
             raise Provisioned(provisioned.kind, provisioned.id)
-        await self._commit([(link, None) for link in gone] + [(item, None)], "delete", actor)
+        await self._commit([*((link, None) for link in gone), (item, None)], actor)
         return item
 
     def _writable(self, kind: str, id_: str, workspace: str, if_match: str | None) -> Stored:
@@ -283,27 +305,34 @@ class Objects:
             raise Invalid(kind, faults)
         return item
 
-    async def _commit(
-        self, changes: Sequence[tuple[Stored | None, Stored | None]], action: str, actor: Caller
-    ) -> None:
+    async def _commit(self, changes: Sequence[Change], actor: Caller) -> None:
         """Make changes durable, all or none, and then put them in force."""
         ops: list[Put | Delete] = []
+        for before, after in changes:
+            item = after or before
+            assert item is not None
+            action = "create" if before is None else "delete" if after is None else "update"
+            key = record_key(item.kind, item.id)
+            ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
+            shown = (None if before is None else before.body, None if after is None else after.body)
+            ops += self._audit.entry(actor.key_id, action, item.kind, item.id, *shown)
+        objects = self._changed(changes)
+        config = self._effective(objects)
+        await self._catalog.write(ops)
+        before_config, self.config, self._objects = self.config, config, objects
+        await self._on_change(before_config, config)
+
+    def _changed(self, changes: Sequence[Change]) -> dict[str, dict[str, Stored]]:
+        """Every object as it is after the changes."""
         objects = {kind: dict(items) for kind, items in self._objects.items()}
         for before, after in changes:
             item = after or before
             assert item is not None
             if after is None:
                 del objects[item.kind][item.id]
-                ops.append(Delete(TABLE, record_key(item.kind, item.id)))
             else:
                 objects[item.kind][item.id] = after
-                ops.append(Put(TABLE, record_key(item.kind, item.id), encoded(after, self._box)))
-            shown = (None if before is None else before.body, None if after is None else after.body)
-            ops += self._audit.entry(actor.key_id, action, item.kind, item.id, *shown)
-        config = self._effective(objects)
-        await self._catalog.write(ops)
-        before_config, self.config, self._objects = self.config, config, objects
-        await self._on_change(before_config, config)
+        return objects
 
     def _effective(self, objects: Mapping[str, Mapping[str, Stored]]) -> Config:
         """What is in force: everything but links that lack an end."""
@@ -331,7 +360,12 @@ class Objects:
         if item is not None and item.kind in _LINKS:
             yield from _end_faults(item, objects)
         streams = {id_: comparable(stream, self._box) for id_, stream in config.streams.items()}
-        yield from check_objects(streams, config.destinations, links, streams, config.destinations)
+        # Which ends are there was looked at already, in the workspace of each link.
+        sources, targets = (
+            {link.from_id for link in links.values()},
+            {link.to_id for link in links.values()},
+        )
+        yield from check_objects(streams, config.destinations, links, sources, targets)
         spaces = objects["workspace"].values()
         words = Counter([space.id for space in spaces] + [space.body["slug"] for space in spaces])
         yield from (Fault("slug", f"{word!r} is taken") for word, uses in words.items() if word and uses > 1)
@@ -375,6 +409,22 @@ class Objects:
             return secrets.token_hex(_ID_BYTES)
         ends = "-".join(str(body.get(end, ""))[-_END_CHARACTERS:] for end in ("from", "to"))
         return f"{workspace[:_WORKSPACE_CHARACTERS]}-{ends}-{secrets.token_hex(3)}"
+
+
+class _Trial(Objects):
+    """A copy in which changes are collected, and stored nowhere."""
+
+    def __init__(self, real: Objects) -> None:
+        super().__init__(
+            real._catalog, real._provisioned, real._box, real._audit, real._clock, real._on_change
+        )
+        self._objects, self.config = real._objects, real.config
+        self.changes: list[Change] = []
+
+    async def _commit(self, changes: Sequence[Change], _actor: Caller) -> None:
+        self._objects = self._changed(changes)
+        self.config = self._effective(self._objects)
+        self.changes += changes
 
 
 def _end_faults(item: Stored, objects: Mapping[str, Mapping[str, Stored]]) -> Iterator[Fault]:

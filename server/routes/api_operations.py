@@ -92,9 +92,18 @@ def _objects() -> list[Operation]:
             op("PUT", one, f"Change a {type_}", _OK, ANY, refusals=_CHANGE, description=_PATCH),
             op("DELETE", one, f"Delete a {type_}", what, None, _IN_USE, refusals=_CHANGE, description=_GONE),
         ]
-    return result
+    whole = "/api/{workspaceId}/config"
+    return [
+        *result,
+        op("GET", whole, "Every object, as the configuration file has them", refusals=_READ),
+        op("PUT", whole, "Make the objects what a document says", ANY, ANY, _APPLY, refusals=_CHANGE),
+    ]
 
 
+_APPLY: Final = (
+    ("dryRun", "true: only say what would change"),
+    ("prune", "true: objects that the document does not name are deleted"),
+)
 _OK: Final = _said(success=_TRUTH)
 _MADE: Final = "In force at once. The server makes an id if none is sent."
 _GONE: Final = "The answer is what it was. Links that lose an end stay, and are inert."

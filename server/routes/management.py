@@ -16,6 +16,7 @@ from server.lookup import iso_time
 from server.management import (
     KINDS,
     Caller,
+    Change,
     Conflict,
     Invalid,
     ManagementError,
@@ -24,6 +25,9 @@ from server.management import (
     PreconditionFailed,
     Role,
     Stored,
+    apply_document,
+    differences,
+    export_document,
     masked,
 )
 from server.problems import PROBLEMS
@@ -85,6 +89,8 @@ class Management:
             ("GET", "/api/workspace/{id}", self._workspace),
             ("PUT", "/api/workspace/{id}", self._patch_workspace),
             ("DELETE", "/api/workspace/{id}", self._delete_workspace),
+            ("GET", "/api/{workspace}/config", self._export),
+            ("PUT", "/api/{workspace}/config", self._apply),
             ("GET", folder, self._list),
             ("POST", folder, self._create),
             ("PUT", links, self._put_link),
@@ -121,6 +127,23 @@ class Management:
         id_ = self._found_workspace(_value(request, "id")).id
         item = await self._objects.delete("workspace", id_, caller, if_match=_header(request, b"if-match"))
         return json_response(200, _workspace(item))
+
+    async def _export(self, request: Request) -> Response:
+        """Every object of a workspace, in the sections of the configuration file."""
+        self._caller(request, "viewer")
+        workspace = self._found_workspace(_value(request, "workspace")).id
+        return _json(200, export_document(self._objects, workspace))
+
+    async def _apply(self, request: Request) -> Response:
+        """Make the objects of a workspace what the body says, all or none: what that changes, or would."""
+        caller = self._caller(request, "editor")
+        workspace = self._found_workspace(_value(request, "workspace")).id
+        prune, dry_run = (request.query.get(flag) == ["true"] for flag in ("prune", "dryRun"))
+        document = await _body(request)
+        changes = await apply_document(
+            self._objects, document, caller, workspace, prune=prune, keep=not dry_run
+        )
+        return json_response(200, {"changes": [_change(change) for change in changes]})
 
     async def _list(self, request: Request) -> Response:
         asked = self._asked(request, "viewer")
@@ -267,6 +290,20 @@ def described(item: Stored) -> dict[str, object]:
 
 def _workspace(item: Stored) -> dict[str, object]:
     return {"id": item.id, "name": item.body["name"], "slug": item.body["slug"] or item.id}
+
+
+def _change(change: Change) -> dict[str, object]:
+    before, after = change
+    item = after or before
+    assert item is not None
+    return {
+        "action": "create" if before is None else "delete" if after is None else "update",
+        "type": item.kind,
+        "id": item.id,
+        "fields": [
+            {"path": one.path, "before": one.before, "after": one.after} for one in differences(change)
+        ],
+    }
 
 
 def _answering(handler: Handler) -> Handler:

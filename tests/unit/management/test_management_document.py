@@ -1,0 +1,162 @@
+"""All objects as one document: exported, applied, applied again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.catalog import Destination, Stream, WriteKey
+from server.clock import SystemClock
+from server.management import (
+    DEFAULT_WORKSPACE,
+    MASK,
+    Audit,
+    Caller,
+    Change,
+    Invalid,
+    Objects,
+    SecretBox,
+    apply_document,
+    differences,
+    export_document,
+)
+from server.settings import Config
+from storage import Store, StoreOptions
+
+EDITOR = Caller("key-1", "editor")
+PG = {"type": "postgres", "datasource": {"host": "db", "db": "d", "username": "u", "password": "pw"}}
+DOCUMENT: dict[str, Any] = {
+    "streams": {"web": {"name": "Web", "server_keys": ["web:a-secret-of-some-length"]}},
+    "destinations": {"pg": PG},
+    "functions": {"f": {"code": "x"}},
+    "links": {"web-pg": {"from": "web", "to": "pg", "data": {"mode": "stream", "frequency": 7}}},
+}
+FILE = Config(
+    streams={"site": Stream(id="site", server_keys=(WriteKey(id="k", token="k:secret"),))},
+    destinations={"old": Destination(id="old", type="postgres", embedded=True)},
+)
+
+
+class Bench:
+    """Objects on a real store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
+        self.in_force: list[Config] = []
+        self.audit = Audit(self.store.catalog, SystemClock())
+        box = SecretBox.open(folder)
+        self.objects = Objects(self.store.catalog, FILE, box, self.audit, SystemClock(), self.changed)
+        self.objects.load()
+
+    async def changed(self, _before: Config, after: Config) -> None:
+        self.in_force.append(after)
+
+    async def apply(self, document: dict[str, Any], **flags: bool) -> list[Change]:
+        return await apply_document(self.objects, document, EDITOR, DEFAULT_WORKSPACE, **flags)
+
+    def export(self) -> dict[str, dict[str, Any]]:
+        return export_document(self.objects, DEFAULT_WORKSPACE)
+
+    async def fields(self, document: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """What one change changes."""
+        (change,) = await self.apply(document)
+        return {one.path: (one.before, one.after) for one in differences(change)}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    await asyncio.to_thread(bench.store.close)
+
+
+async def test_applied_once_it_is_there_and_twice_it_is_the_same(bench: Bench) -> None:
+    assert len(await bench.apply(DOCUMENT)) == 4
+    (config,) = bench.in_force  # one change for all of it
+    assert config.links["web-pg"].data.frequency == 7
+    assert config.destinations["pg"].datasource is not None
+    assert config.destinations["pg"].datasource.password == "pw"
+    assert await bench.apply(DOCUMENT) == []
+    assert [entry.action for entry in bench.audit.read(None, 99)] == ["create"] * 4
+
+
+async def test_what_is_exported_can_be_applied_and_shows_no_secret(bench: Bench) -> None:
+    await bench.apply(DOCUMENT)
+    document = bench.export()
+    assert document["destinations"]["pg"]["datasource"]["password"] == MASK
+    assert "a-secret-of-some-length" not in str(document)
+    assert "secret" not in str(document["streams"]["site"])
+    assert set(document["destinations"]) == {"old", "pg"}
+    assert await bench.apply(document) == []
+    assert await bench.apply(document, prune=True) == []
+    assert bench.export() == document
+
+
+async def test_without_keep_nothing_changes(bench: Bench) -> None:
+    assert len(await bench.apply(DOCUMENT, keep=False)) == 4
+    assert bench.in_force == []
+    assert set(bench.export()) == {"streams", "destinations"}
+    assert bench.audit.read(None, 9) == []
+
+
+async def test_every_fault_is_named_and_nothing_is_changed(bench: Bench) -> None:
+    document = {
+        "streams": {"web": {}, "bad": {"nme": "x"}, "bad2": {"origins": ["null"]}},
+        "destinations": {"pg": {"type": "postgres"}},
+        "links": {"l": {"from": "bad", "to": "pg"}},
+    }
+    with pytest.raises(Invalid) as caught:
+        await bench.apply(document)
+    paths = [fault.path for fault in caught.value.faults]
+    assert [path.partition(".")[2].partition(".")[0] for path in paths] == ["bad", "bad2", "pg"]
+    assert bench.in_force == []
+    assert set(bench.export()["streams"]) == {"site"}
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"server": {}}, "server"),
+        ({"streams": []}, "streams"),
+        ({"streams": {"web": None}}, "streams.web"),
+        ({"links": {"l": {"from": "nowhere", "to": "old"}}}, "links.l.fromId"),
+        ({"links": {"l": {"from": "site", "to": "old", "data": {"mood": 1}}}}, "links.l.data.mood"),
+        ({"streams": {"site": {"name": "another"}}}, "streams.site"),
+        ({"streams": {"web": {"server_keys": ["k:secret"]}}}, "streams.web.privateKeys[0]"),
+    ],
+)
+async def test_what_cannot_be_applied(bench: Bench, document: dict[str, Any], path: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        await bench.apply(document)
+    assert [fault.path for fault in caught.value.faults] == [path]
+
+
+async def test_a_change_says_its_fields_without_secrets(bench: Bench) -> None:
+    await bench.apply(DOCUMENT)
+    changed = {**PG, "datasource": {**PG["datasource"], "password": "new", "port": 5433}}  # type: ignore[dict-item]
+    fields = await bench.fields({"destinations": {"pg": changed}})
+    assert fields == {"datasource.port": (5432, 5433), "datasource.password": (MASK, MASK)}
+
+
+async def test_what_the_document_leaves_out_of_an_object_is_its_default(bench: Bench) -> None:
+    await bench.apply(DOCUMENT)
+    fields = await bench.fields({"links": {"web-pg": {"from": "web", "to": "pg"}}})
+    assert fields == {"data.mode": ("stream", "batch"), "data.frequency": (7, 5)}
+    assert set(await bench.fields({"streams": {"web": {}}})) == {"name", "server_keys"}
+
+
+async def test_prune_deletes_what_is_not_named_and_can_be(bench: Bench) -> None:
+    await bench.apply(DOCUMENT)
+    gone = await bench.apply({"streams": DOCUMENT["streams"]}, prune=True)
+    assert [before.id for before, after in gone if before and after is None] == ["web-pg", "f", "pg"]
+    assert set(bench.export()["streams"]) == {"site", "web"}
+    assert set(bench.export()["destinations"]) == {"old"}
+
+
+async def test_a_link_may_move_to_another_id_in_one_change(bench: Bench) -> None:
+    await bench.apply(DOCUMENT)
+    document = {**DOCUMENT, "links": {"renamed": DOCUMENT["links"]["web-pg"]}}
+    assert len(await bench.apply(document, prune=True)) == 2
+    assert set(bench.in_force[-1].links) == {"renamed"}
