@@ -142,6 +142,14 @@ def test_a_key_in_the_body(server: Penstock, path: str) -> None:
     assert server.request("POST", path, json.dumps(body).encode()).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch", "/api/v1/event"])
+def test_a_key_in_a_large_body_that_needs_repairs(server: Penstock, path: str) -> None:
+    event = {**track(f"large-{path}", text="x" * 300_000), "writeKey": SERVER_KEY, "nan": float("nan")}
+    assert server.request("POST", path, json.dumps(event).encode()).status == 200
+    event["writeKey"] = "nobody's"
+    assert server.request("POST", path, json.dumps(event).encode()).status == 401
+
+
 def test_a_header_beats_the_body(server: Penstock) -> None:
     masked = {**track("m"), "writeKey": "site-s:***"}
     assert server.post("/api/s/track", masked).status == 200
