@@ -8,7 +8,7 @@ import click
 
 from server import logs
 from server.commands.terminal import Mistake, conf_option, configuration
-from server.settings import Config
+from server.settings import Config, ConfigErrors
 
 Ready = Callable[[], Awaitable[None]]
 INTERRUPTED = 130
@@ -51,5 +51,5 @@ def serve(config: Config, beside: Ready | None = None) -> int:
         return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CannotListenError, EmbeddedError, SecretError, StorageError) as error:
+    except (CannotListenError, ConfigErrors, EmbeddedError, SecretError, StorageError) as error:
         raise Mistake(str(error)) from error

@@ -164,7 +164,7 @@ def _browser_documents() -> list[Operation]:
         Operation(tag, "GET", config, "RudderStack's source", security=key, refusals=(400, 401, 403)),
     ]
     said = "What an SDK measured of itself: taken in and dropped"
-    return found + [Operation(tag, "POST", path, said, body={}) for path in sdk_metrics.PATHS]
+    return found + [Operation(tag, "POST", path, said) for path in sdk_metrics.PATHS]
 
 
 def _described(operation: Operation) -> Schema:
