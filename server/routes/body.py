@@ -23,10 +23,8 @@ _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024
 _INFLATED_INLINE_BYTES_MAX: Final = 512 * 1024
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its body was complete; there is nobody to answer."""
+# Mostly there is nobody left to answer; but a client may have closed its half only.
+_CUT_SHORT: Final = Refusal("body_timeout", "the connection ended before the body was complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,15 @@ class Bodies:
         self, headers: RequestHeaders, transport: Transport, declared: int, now_s: float, upload: bool
     ) -> bytes | Refusal:
         """The body, inflated if its Content-Encoding says gzip; of an `upload`, the file in it. `declared` is
-        its length as sent, reserved by `reserve` before; -1 if not known. Raises ClientGoneError.
+        its length as sent, reserved by `reserve` before; -1 if not known.
         """
         task = asyncio.current_task()
         assert task is not None
         self._reading[task] = now_s
         try:
             body = await transport() if declared >= 0 else await self._chunks(transport)
-        except ProtocolClosed as error:
-            raise ClientGoneError from error
+        except ProtocolClosed:
+            return _CUT_SHORT
         except asyncio.CancelledError:
             if task in self._reading:
                 raise

@@ -13,7 +13,7 @@ from blacksheep import Application
 from server.clock import SystemClock
 from server.ingest import Refusal
 from server.problems import PROBLEMS
-from server.routes.body import Bodies, ClientGoneError, declared_length
+from server.routes.body import Bodies, declared_length
 from server.routes.family import json_bytes
 from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
@@ -41,8 +41,6 @@ class Framework:
         try:
             now_s = self._clock.monotonic_s()
             body = await self._bodies.read(scope.headers, transport, declared, now_s, upload=False)
-        except ClientGoneError:
-            return None
         finally:
             self._bodies.release(declared)
         if isinstance(body, Refusal):

@@ -32,7 +32,7 @@ from server.ingest import (
 )
 from server.metrics import IngestCounters
 from server.routes.answers import Answers
-from server.routes.body import Bodies, ClientGoneError, declared_length
+from server.routes.body import Bodies, declared_length
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
 from server.routes.refusal import Refused, rate_limited, store_refused
@@ -79,10 +79,7 @@ class IngestLane:
         """Answer one request with the method of `route`. Raises for nothing that a client can do."""
         headers = scope.headers
         origin = headers.get("origin")
-        try:
-            taken = await self._take(route, scope, headers, origin, transport)
-        except ClientGoneError:
-            return None
+        taken = await self._take(route, scope, headers, origin, transport)
         refused = taken if isinstance(taken, Refused) else None
         if route.event_of_query is not None:
             return self._gifs.answer(refused, origin, transport)

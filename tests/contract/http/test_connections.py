@@ -1,0 +1,59 @@
+"""Requests as few client libraries send them: cut short, in HTTP/1.0, several at once, or asked for."""
+
+import re
+import socket
+
+import pytest
+
+from tests.running import SERVER_KEY, Penstock
+
+_EVENT = b'{"event":"E","userId":"u"}'
+_LINE = b'{"event_type":"x"}\n'
+_CLOSE = "Connection: close\r\n"
+
+
+def _request(path: str, body: bytes, *, length: int = 0, headers: str = "", version: str = "1.1") -> bytes:
+    head = f"POST {path} HTTP/{version}\r\nHost: x\r\nX-Write-Key: {SERVER_KEY}\r\n{headers}"
+    return f"{head}Content-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+def _converse(server: Penstock, request: bytes, *, hang_up: bool = False) -> bytes:
+    """All the server says until it closes the connection. `hang_up`: the client closes its half first."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(request)
+        if hang_up:
+            connection.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/track", _EVENT), ("/api/v1/events/bulk", _LINE)])
+def test_a_body_that_is_cut_short_is_not_taken(server: Penstock, path: str, body: bytes) -> None:
+    accepted = server.metric("penstock_events_accepted_total")
+    answer = _converse(server, _request(path, body, length=len(body) + 100), hang_up=True)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"body_timeout"' in answer
+    assert server.metric("penstock_events_accepted_total") == accepted
+
+
+def test_requests_on_one_connection_are_answered_in_order(server: Penstock) -> None:
+    event, last = _request("/v1/track", _EVENT), _request("/v1/track", _EVENT, headers=_CLOSE)
+    answer = _converse(server, event + _request("/nope", b"x") + last)
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", answer) == [b"200", b"404", b"200"]
+
+
+def test_http_1_0(server: Penstock) -> None:
+    answer = _converse(server, _request("/v1/track", _EVENT, version="1.0"))
+    assert answer.startswith(b"HTTP/1.0 200 ")
+    assert answer.endswith(b'{"success":true}')
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body(server: Penstock) -> None:
+    head = _request("/v1/track", b"", length=len(_EVENT), headers="Expect: 100-continue\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(1_000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(_EVENT)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
