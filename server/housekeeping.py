@@ -25,7 +25,7 @@ _SMOOTHING: Final = 0.2
 
 
 class Housekeeping:
-    """`keep_after()` of `run` gives stream → offset up to which every link is done, None while unknown."""
+    """`keep_after()` of `run` gives stream → offset up to which every link is done."""
 
     def __init__(self, wal: Wal, heartbeats: Heartbeats, clock: SystemClock) -> None:
         self._wal = wal
@@ -37,9 +37,7 @@ class Housekeeping:
         """How much the loop is wanted by requests: 0.0 = idle … 1.0 = they wait as long as they may."""
         return min(1.0, max(0.0, (self._lag_s - _LAG_EASY_S) / (_LAG_FULL_S - _LAG_EASY_S)))
 
-    async def run(
-        self, keep_after: Callable[[], dict[str, int] | None], every_tick: Callable[[], None]
-    ) -> None:
+    async def run(self, keep_after: Callable[[], dict[str, int]], every_tick: Callable[[], None]) -> None:
         """Until cancelled. `keep_after()` is asked before trimming, `every_tick` runs every 20 ms."""
         trim_due_s = self._clock.monotonic_s() + _TRIM_EVERY_S
         while True:
@@ -53,9 +51,7 @@ class Housekeeping:
                 trim_due_s = now_s + _TRIM_EVERY_S
                 await self._trim(keep_after())
 
-    async def _trim(self, keep_after: dict[str, int] | None) -> None:
-        if keep_after is None:
-            return
+    async def _trim(self, keep_after: dict[str, int]) -> None:
         try:
             await asyncio.to_thread(self._wal.trim, keep_after)
         except StorageError as error:

@@ -18,35 +18,30 @@ from blacksheep import Application
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from server.access import TrustedProxies, WriteKeys
+from server.access import TrustedProxies
 from server.app import Entry, ingest_routes, make_framework
 from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
+from server.inbound import Inbound
 from server.logs import GRANIAN_CONFIG
 from server.lookup import EventLookup
 from server.management import ApiKeys, Audit, Objects, SecretBox
 from server.metrics import IngestCounters, destination_samples, info_samples, ingest_samples, link_samples
 from server.outbound import Outbound
 from server.routes.admin import AdminAccess
-from server.routes.answers import Answers
 from server.routes.backup import Backups, register_backup
 from server.routes.body import Bodies
-from server.routes.bootstrap import Documents
-from server.routes.cors import Cors
 from server.routes.events import register_events
 from server.routes.framework import BODY_BYTES_MAX, Framework
 from server.routes.key_access import KeyAccess
-from server.routes.lane import IngestLane
 from server.routes.links import register_links
 from server.routes.management import Management
 from server.routes.openapi import register_openapi
 from server.routes.operations import register_operations
-from server.routes.pixel import Gifs
-from server.routes.sdk_metrics import SdkMetrics
 from server.routes.user_keys import register_user_keys
 from server.settings import ADDRESS_FILE, Config
-from server.translation import body_limits, event_limits, store_options, stream_keys
+from server.translation import body_limits, store_options
 from storage import SWITCH_INTERVAL_S, Store, StorePoisoned
 
 _log = logging.getLogger("penstock")
@@ -84,6 +79,8 @@ class Run:
         self.backups = Backups(store)
         self.closed: dict[str, str] = {}
         """Stream → problem slug, while it must not take events."""
+        parts = (self.closed, self.bodies, self.counters, clock, self.box.digest_key)
+        self.inbound = Inbound(config, store.wal, *parts)
         self.stopping = False
         self.stop_requested = asyncio.Event()
         self.exit_code = EXIT_OK
@@ -110,24 +107,6 @@ class Run:
     def entry(self, framework: Application) -> Entry:
         """The routes over these parts; those that are not hot are added to `framework`."""
         config = self.config
-        keys = WriteKeys(map(stream_keys, config.streams.values()), development=config.server.development)
-        proxies = TrustedProxies(config.server.trusted_proxies)
-        posts = Answers(Cors(keys.origins), "POST", self.counters)
-        gets = Answers(Cors(keys.origins, "GET, OPTIONS"), "GET", self.counters)
-        lane = IngestLane(
-            self.store.wal,
-            keys,
-            proxies,
-            self.closed,
-            self.bodies,
-            event_limits(config),
-            posts,
-            Gifs(keys.origins, self.counters),
-            self.counters,
-            self.clock,
-        )
-        documents = Documents(keys, proxies, config.server.public_url, gets)
-        sdk_metrics = SdkMetrics(self.bodies, posts, self.counters)
         access = AdminAccess(config.server.admin_token)
         sources = (
             lambda: info_samples(config.server.name),
@@ -140,17 +119,24 @@ class Run:
         outbound = self.outbound
         register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
         register_backup(framework, self.backups, access)
-        callers = KeyAccess(self.api_keys, proxies)
+        callers = KeyAccess(self.api_keys, TrustedProxies(config.server.trusted_proxies))
         register_user_keys(framework, self.api_keys, self.audit, callers, self.clock)
-        register_events(framework, EventLookup(self.store.wal, self.outbound, config.streams), access)
+        register_events(framework, EventLookup(self.store.wal, outbound, lambda: self.config.streams), access)
         Management(self.objects, callers).register(framework)
         register_openapi(framework, ingest_routes())
         bridge = Framework(framework, self.framework_bodies, self.clock)
-        return Entry(lane, documents, sdk_metrics, posts, gets, bridge)
+        taking = self.inbound
+        return Entry(taking.lane, taking.documents, taking.sdk_metrics, taking.posts, taking.gets, bridge)
 
     async def apply(self, before: Config, after: Config) -> None:
-        """Put a changed configuration in force."""
+        """Put a changed configuration in force: for requests at once, for links as `Delivery.apply` says."""
         self.config = after
+        if after.streams != before.streams:
+            for stream in before.streams.keys() - after.streams.keys():
+                self.closed.pop(stream, None)
+            self.inbound.apply(after)
+        if (after.links, after.destinations) != (before.links, before.destinations):
+            await self.outbound.apply(after)
 
     def ended_early(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """A task that the server cannot be without has ended: say so, and end with a status that tells it."""

@@ -5,7 +5,7 @@ have been trimmed.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from server.ingest import message_hash, restore, stream_seed
@@ -14,12 +14,12 @@ from storage import StoredEvent, Wal
 
 
 class EventLookup:
-    """Answers for admins. `streams` are the streams that the configuration knows."""
+    """Answers for admins. `streams()` are the streams that the configuration knows now."""
 
-    def __init__(self, wal: Wal, outbound: Outbound, streams: Iterable[str]) -> None:
+    def __init__(self, wal: Wal, outbound: Outbound, streams: Callable[[], Iterable[str]]) -> None:
         self._wal = wal
         self._outbound = outbound
-        self._streams = tuple(streams)
+        self._streams = streams
 
     async def find(self, message_id: str) -> dict[str, object]:
         """Every retained event with this messageId (one per stream, more if a repeat came after the dedupe
@@ -39,7 +39,7 @@ class EventLookup:
 
     def _located(self, message_id: str) -> list[StoredEvent]:
         found = []
-        for stream in self._streams:
+        for stream in self._streams():
             for position in self._wal.locate(message_hash(stream_seed(stream), message_id)):
                 stored = self._wal.get(position)
                 # 64-bit hashes may collide: the event itself decides.

@@ -1,7 +1,9 @@
 """From the checked configuration to the values that each package takes. No decisions, no state."""
 
-from server.access import RateLimit, StreamKeys
-from server.catalog import Destination, Stream, moment_ms
+from collections.abc import Iterable
+
+from server.access import HashedKey, RateLimit, StreamKeys
+from server.catalog import Destination, Stream, WriteKey, moment_ms
 from server.catalog import RateLimit as CatalogRateLimit
 from server.delivery import LinkConfig, Patience, StartFrom
 from server.embedded import PostgresAddress
@@ -48,8 +50,8 @@ def stream_keys(stream: Stream) -> StreamKeys:
     return StreamKeys(
         stream_id=stream.id,
         id_seed=stream_seed(stream.id),
-        browser_keys=tuple(key.token for key in stream.browser_keys if key.token),
-        server_keys=tuple(key.token for key in stream.server_keys if key.token),
+        browser_keys=_keys(stream.browser_keys),
+        server_keys=_keys(stream.server_keys),
         origins=stream.origins,
         domains=stream.domains,
         domain_fallback=stream.domain_fallback,
@@ -57,6 +59,12 @@ def stream_keys(stream: Stream) -> StreamKeys:
         server_limit=_rate_limit(stream.server_rate_limit),
         ip_policy=stream.ip_policy,
     )
+
+
+def _keys(keys: Iterable[WriteKey]) -> tuple[str | HashedKey, ...]:
+    """As access knows them: by their text, or by the digest that the store has of them."""
+    hashed = (HashedKey(key.id, bytes.fromhex(key.hash)) if key.hash else key.token for key in keys)
+    return tuple(key for key in hashed if key)
 
 
 def _rate_limit(limit: CatalogRateLimit | None) -> RateLimit | None:

@@ -14,12 +14,13 @@ from server.access.address import (
 from server.access.credentials import UNREADABLE, find_classic_key, find_key
 from server.access.limiter import RateLimit, TokenBucket
 from server.access.origins import Origins
-from server.access.write_keys import DuplicateKeyError, Grant, KeyKind, StreamKeys, WriteKeys
+from server.access.write_keys import DuplicateKeyError, Grant, HashedKey, KeyKind, StreamKeys, WriteKeys
 
 __all__ = [
     "UNREADABLE",
     "DuplicateKeyError",
     "Grant",
+    "HashedKey",
     "IpPolicy",
     "KeyKind",
     "Origins",

@@ -1,7 +1,8 @@
 """Write keys: from the key of a request to what it may do.
 
-A key is looked up by a keyed digest in a dict, so no secret is ever compared byte by byte. Immutable but for
-the buckets; a change of the catalog makes a new `WriteKeys`. Event-loop thread only.
+A key is looked up by a keyed digest in a dict, so no secret is ever compared byte by byte, and a key of which
+only the digest is known is a key like any other. A change of the catalog makes a new `WriteKeys`, which takes
+the buckets of what did not change along. Event-loop thread only.
 """
 
 import os
@@ -15,6 +16,7 @@ from server.access.limiter import RateLimit, TokenBucket
 from server.access.origins import Origins
 
 KeyKind = Literal["browser", "server"]
+_BucketKey = tuple[str, KeyKind, bytes, RateLimit]
 
 
 class DuplicateKeyError(ValueError):
@@ -22,16 +24,24 @@ class DuplicateKeyError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class HashedKey:
+    """A key that is known by its digest alone, made with the `digest_key` of `WriteKeys`."""
+
+    key_id: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StreamKeys:
     """What access needs to know of a stream. `id_seed` seeds its message-id hashes and is only carried along.
 
-    A limit of None is no limit; a limit holds for each key on its own.
+    A key is its text, or a HashedKey. A limit of None is no limit; a limit holds for each key on its own.
     """
 
     stream_id: str
     id_seed: int
-    browser_keys: tuple[str, ...] = ()
-    server_keys: tuple[str, ...] = ()
+    browser_keys: tuple[str | HashedKey, ...] = ()
+    server_keys: tuple[str | HashedKey, ...] = ()
     origins: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     domain_fallback: bool = False
@@ -60,23 +70,35 @@ class Grant:
 
 
 class WriteKeys:
-    """All write keys. `development` allows this machine's own origins. Raises `DuplicateKeyError`."""
+    """All write keys. `digest_key` is that of the hashed ones, else one is made up; `development` allows this
+    machine's own origins. Raises `DuplicateKeyError`.
 
-    __slots__ = ("_grants", "_hosts", "_secret", "origins")
+    What is told after `before` goes on with its buckets: a change of one stream refills those of no other.
+    """
 
-    def __init__(self, streams: Iterable[StreamKeys], *, development: bool = False) -> None:
-        self._secret = os.urandom(32)
+    __slots__ = ("_buckets", "_buckets_before", "_digest_key", "_grants", "_hosts", "origins")
+
+    def __init__(
+        self,
+        streams: Iterable[StreamKeys],
+        *,
+        digest_key: bytes = b"",
+        development: bool = False,
+        before: "WriteKeys | None" = None,
+    ) -> None:
+        self._digest_key: bytes = digest_key or (before._digest_key if before else os.urandom(32))
         self._grants: dict[bytes, Grant] = {}
         self._hosts: dict[str, Grant] = {}
+        self._buckets: dict[_BucketKey, TokenBucket] = {}
+        self._buckets_before = before._buckets if before is not None else {}
         all_origins: list[Origins] = []
         for stream in streams:
             origins = Origins(stream.origins, development=development)
             all_origins.append(origins)
-            for key in stream.browser_keys:
-                self._add(key, _grant(stream, "browser", key_id(key), origins))
-            for key in stream.server_keys:
-                self._add(key, _grant(stream, "server", key_id(key), origins))
+            self._add_keys(stream, "browser", stream.browser_keys, origins)
+            self._add_keys(stream, "server", stream.server_keys, origins)
             self._add_hosts(stream, origins)
+        self._buckets_before = {}
         self.origins = Origins.union(all_origins, development=development)
 
     def grant(self, key: str) -> Grant | None:
@@ -89,9 +111,15 @@ class WriteKeys:
         """
         return self._hosts.get(_host_name(host.decode("latin-1"))) if self._hosts else None
 
-    def _add(self, key: str, grant: Grant) -> None:
-        digest = self._digest(key)
-        known = self._grants.setdefault(digest, grant)
+    def _add_keys(
+        self, stream: StreamKeys, kind: KeyKind, keys: Iterable[str | HashedKey], origins: Origins
+    ) -> None:
+        for key in keys:
+            known = key if isinstance(key, HashedKey) else HashedKey(key_id(key), self._digest(key))
+            grant = self._made(stream, kind, known, origins)
+            self._check(self._grants.setdefault(known.digest, grant), grant)
+
+    def _check(self, known: Grant, grant: Grant) -> None:
         if (known.stream_id, known.kind) != (grant.stream_id, grant.kind):
             raise DuplicateKeyError(
                 f"the write key {grant.key_id} is a {known.kind} key of stream {known.stream_id} "
@@ -101,7 +129,7 @@ class WriteKeys:
     def _add_hosts(self, stream: StreamKeys, origins: Origins) -> None:
         if not stream.domain_fallback or not stream.domains:
             return
-        grant = _grant(stream, "browser", "domain", origins)
+        grant = self._made(stream, "browser", HashedKey("domain", b""), origins)
         for domain in stream.domains:
             known = self._hosts.setdefault(_host_name(domain), grant)
             if known is not grant:
@@ -109,20 +137,23 @@ class WriteKeys:
                     f"the domain {domain} is claimed by the streams {known.stream_id} and {stream.stream_id}"
                 )
 
+    def _made(self, stream: StreamKeys, kind: KeyKind, key: HashedKey, origins: Origins) -> Grant:
+        limit = stream.browser_limit if kind == "browser" else stream.server_limit
+        bucket = None
+        if limit is not None:
+            place = (stream.stream_id, kind, key.digest, limit)
+            bucket = self._buckets.get(place) or self._buckets_before.get(place) or TokenBucket(limit)
+            self._buckets[place] = bucket
+        return Grant(stream.stream_id, stream.id_seed, kind, key.key_id, bucket, origins, stream.ip_policy)
+
     def _digest(self, key: str) -> bytes:
-        return blake2b(key.encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
+        return blake2b(key.encode("utf-8", "replace"), digest_size=16, key=self._digest_key).digest()
 
 
 def key_id(key: str) -> str:
     """A name for a key that may be logged: the id of `keyId:secret`, else its first and last character."""
     identifier, colon, _ = key.partition(":")
     return identifier if colon else f"{key[:1]}***{key[-1:]}"
-
-
-def _grant(stream: StreamKeys, kind: KeyKind, name: str, origins: Origins) -> Grant:
-    limit = stream.browser_limit if kind == "browser" else stream.server_limit
-    bucket = TokenBucket(limit) if limit is not None else None
-    return Grant(stream.stream_id, stream.id_seed, kind, name, bucket, origins, stream.ip_policy)
 
 
 def _host_name(host: str) -> str:

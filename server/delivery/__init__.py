@@ -8,6 +8,7 @@ from server.warehouse import Counters as DestinationCounters
 
 from .dead_letters import DeadLetter, DeadLetters, Payload
 from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
+from .places import NotYet, Place
 from .start import StartFrom
 from .supervisor import Delivery
 from .waits import Patience
@@ -22,8 +23,10 @@ __all__ = [
     "LinkOutcome",
     "LinkState",
     "LinkStatus",
+    "NotYet",
     "ParkedTable",
     "Patience",
     "Payload",
+    "Place",
     "StartFrom",
 ]

@@ -15,6 +15,7 @@ import msgspec
 from storage import Put, TableEnv
 
 TABLE: Final = "checkpoints"
+_NO_GENERATION: Final = 0
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
@@ -32,7 +33,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     store was found to be older than the destination. `begin` is where a new link starts reading: what is at
     or before it was never its own. `due_ms` is the wall time at which a mode-batch link flushes, None =
     nothing waits. `release` counts the batches of parked events that landed; `paused`: by an operator.
-    `left_out` is that of the last outcome applied.
+    `left_out` is that of the last outcome applied. `stream` is whose offsets these are ("" in records from
+    before there was the field); `removed_ms` when the link was deleted.
     """
 
     generation: int
@@ -48,6 +50,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     release: int = 0
     paused: bool = False
     left_out: int = 0
+    stream: str = ""
+    removed_ms: int | None = None
 
     @property
     def reached(self) -> int:
@@ -59,23 +63,31 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Checkpoint)
 
 
-def is_known(catalog: TableEnv, link_id: str, generation: int) -> bool:
-    """Whether this generation of the link has a checkpoint: then its `begin` is decided."""
+def load(catalog: TableEnv, link_id: str) -> Checkpoint | None:
+    """What is stored of the link, whatever its generation and stream; None if it was never seen."""
     data = catalog.get(TABLE, link_id.encode())
-    return data is not None and _decoder.decode(data).generation == generation
+    return None if data is None else _decoder.decode(data)
 
 
-def load(catalog: TableEnv, link_id: str, generation: int, begin: int) -> Checkpoint:
-    """The stored checkpoint, or a new one: for a link never seen, and for one made again (another
-    generation).
-    """
-    data = catalog.get(TABLE, link_id.encode())
-    if data is None:
-        return Checkpoint(generation, generation, begin=begin)
-    stored = _decoder.decode(data)
-    if stored.generation == generation:
-        return stored
-    return Checkpoint(generation, max(generation, stored.key_generation + 1), begin=begin)
+def load_all(catalog: TableEnv) -> list[tuple[str, Checkpoint]]:
+    """Every link that has a checkpoint, those that are no more included."""
+    return [(key.decode(), _decoder.decode(data)) for key, data in catalog.scan(TABLE)]
+
+
+def goes_on(stored: Checkpoint | None, generation: int, stream_id: str) -> bool:
+    """Whether a link goes on at what is stored: then its `begin` is decided."""
+    return stored is not None and stored.generation == generation and stored.stream in ("", stream_id)
+
+
+def new(stored: Checkpoint | None, generation: int, stream_id: str, begin: int) -> Checkpoint:
+    """Of a link never seen, or made again: the progress row of the one before is not its own."""
+    key_generation = generation if stored is None else max(generation, stored.key_generation + 1)
+    return Checkpoint(generation, key_generation, begin=begin, stream=stream_id)
+
+
+def forgotten(stored: Checkpoint) -> Checkpoint:
+    """What is kept of a link for ever, so that a new one under its id is not taken for it."""
+    return Checkpoint(_NO_GENERATION, stored.key_generation)
 
 
 def put(link_id: str, checkpoint: Checkpoint) -> Put:

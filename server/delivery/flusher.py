@@ -16,11 +16,12 @@ the event loop.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from server.clock import SystemClock
 from server.warehouse import (
@@ -127,6 +128,32 @@ class Flusher:
         """Ends `run` soon: after what can be flushed at once, or at the next failure."""
         self.waits.stop()
         self.preparer.stop()
+
+    def leave(self) -> None:
+        """The batch in flight is the last one; then `run` ends, whatever else could be flushed."""
+        self.waits.leave()
+
+    async def resolve(self) -> None:
+        """After `run`: asks the destination whether the batch in doubt landed, before another one is asked.
+        Raises WarehouseError, StorageError.
+        """
+        if self.ledger.checkpoint.in_doubt is not None:
+            await self._take_over()
+
+    def hold(self, reason: str) -> Coroutine[Any, Any, None]:
+        """In the place of `run`, while there is no destination to reach yet: only where the link begins is
+        decided. What it returns never raises but CancelledError.
+        """
+        self.last_error = reason
+        if not self.waits.paused:
+            self.waits.state = LinkState.BACKING_OFF
+        return self._hold(reason)
+
+    async def _hold(self, reason: str) -> None:
+        with contextlib.suppress(StoppedError, PausedError, StoreClosed, StorePoisoned):
+            await self._until_done(self.ledger.start)
+            await self._look()
+        self.last_error = reason
 
     def pause(self) -> None:
         """The batch in flight is the last one, until `resume`."""
@@ -262,6 +289,7 @@ class Flusher:
         """Waits for the next batch; meanwhile, and between batches, tries lanes whose tables may be free."""
         lanes = self.ledger.lanes
         while True:
+            self.waits.check()
             if (due := self.watch.due(lanes.tables)) is not None:
                 await self._try_lane(due, ahead)
             if ahead.done() and lanes.events < PARKED_MAX:
@@ -391,7 +419,9 @@ class Flusher:
         self._in_doubt = False
 
     async def _settle(self, batch: Prepared, outcome: Outcome, ahead: _Ahead) -> None:
-        ready = ahead.done() and not ahead.cancelled() and ahead.exception() is None
+        ready = (
+            ahead.done() and not ahead.cancelled() and ahead.exception() is None and not self.waits.leaving
+        )
         following = ahead.result() if ready else None
         intent = _intent(following) if following else None
         await self.ledger.settle(batch.last, outcome, self.preparer.due_ms, intent)

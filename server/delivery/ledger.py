@@ -24,6 +24,7 @@ from .dead_letters import Payload, drop_put, index_put, payload_put
 from .lanes import Change, Lanes, unpack
 from .links import LinkConfig
 from .outcome import Dropped, Outcome
+from .removed import forget
 from .start import start_offset
 
 _PAYLOADS_PER_WRITE: Final = 64
@@ -40,21 +41,40 @@ class Ledger:
         self._clock = clock
         self._threads = threads
         self._changing = asyncio.Lock()  # a batch settles while the due time of the next one is set
+        self._writing: asyncio.Task[None] | None = None
         self.lanes = Lanes(store.catalog, link.id, link.generation)
-        self.checkpoint: Checkpoint = checkpoints.load(
-            store.catalog, link.id, link.generation, start_offset(store.wal, link.stream_id, "oldest")
-        )
-        self._started = checkpoints.is_known(store.catalog, link.id, link.generation)
+        stored = checkpoints.load(store.catalog, link.id)
+        if stored is not None and checkpoints.goes_on(stored, link.generation, link.stream_id):
+            self.checkpoint = stored
+            self._begun = True
+        else:
+            begin = start_offset(store.wal, link.stream_id, "oldest")
+            self.checkpoint = checkpoints.new(stored, link.generation, link.stream_id, begin)
+            self._begun = False
+        self._of_another_stream = stored is not None and stored.stream not in ("", link.stream_id)
 
     async def start(self) -> None:
-        """Decides where the link begins if it was never seen before: durably, before anything else."""
-        if self._started:
-            return
-        read = partial(start_offset, self._store.wal, self._link.stream_id, self._link.start_from)
-        begin = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        """Decides where the link begins if it was never seen before: durably, before anything else. One that
+        was deleted and is back is deleted no more.
+        """
+        if self._of_another_stream:
+            await forget(self._store, self._link.id)
+            self.lanes = Lanes(self._store.catalog, self._link.id, self._link.generation)
+            self._of_another_stream = False
+        begin = self.checkpoint.begin
+        if not self._begun:
+            read = partial(start_offset, self._store.wal, self._link.stream_id, self._link.start_from)
+            begin = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         async with self._changing:
-            await self._write(replace(self.checkpoint, begin=begin))
-        self._started = True
+            after = replace(self.checkpoint, begin=begin, stream=self._link.stream_id, removed_ms=None)
+            if not self._begun or after != self.checkpoint:
+                await self._write(after)
+        self._begun = True
+
+    async def remove(self) -> None:
+        """The link was deleted: its checkpoint is kept for a while."""
+        async with self._changing:
+            await self._write(replace(self.checkpoint, removed_ms=self._clock.wall_ms()))
 
     async def begin(self, intent: Intent) -> None:
         """The batch may land from now on."""
@@ -135,9 +155,18 @@ class Ledger:
         first = self.lanes.first
         return self.checkpoint.reached if first is None else min(self.checkpoint.reached, first - 1)
 
+    async def quiet(self) -> None:
+        """Waits for a write whose caller was cancelled: what is in memory is what is in the catalog then."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+
     async def _write(
         self, after: Checkpoint, ops: Sequence[Put | Delete] = (), changes: Sequence[Change] = ()
     ) -> None:
+        self._writing = asyncio.create_task(self._apply(after, ops, changes))
+        await asyncio.shield(self._writing)
+
+    async def _apply(self, after: Checkpoint, ops: Sequence[Put | Delete], changes: Sequence[Change]) -> None:
         writes = [*ops, *self.lanes.writes(changes), checkpoints.put(self._link.id, after)]
         await self._store.catalog.write(writes)
         self.lanes.apply(changes)

@@ -78,6 +78,12 @@ class StreamReader:
         self._kept: deque[Events] = deque(maxlen=CHUNKS_KEPT if shared else 1)
         self._reading = asyncio.Lock()
 
+    def share(self, shared: bool) -> None:
+        """The stream has several links now, or one; what was read so far stays as it is."""
+        if shared != self._shared:
+            self._shared = shared
+            self._kept = deque(self._kept, CHUNKS_KEPT if shared else 1)
+
     async def read(self, after: int) -> Events:
         """The events from some offset ≤ `after` on to some offset > `after`, or nothing (`last` ≤ `after`) at
         the end.

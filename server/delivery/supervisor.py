@@ -1,35 +1,45 @@
 """Delivery as a whole: one flusher per enabled link, one `Destination` per destination, one reader per
-stream.
+stream; and their change while everything else goes on.
 
 Invariants: a destination is opened by whoever needs it first and closed last; a failing link touches nothing
-of another one. What is asked per request (`backlog_exceeded`) is answered from numbers kept up to date by
-commits, without a read. Thread: the event loop.
+of another one. A link has one flusher at a time: its successor reads the checkpoint after it has ended, so a
+change is what a restart is, for that link alone. What is asked per request (`backlog_exceeded`) is answered
+from numbers kept up to date by commits, without a read. Thread: the event loop.
 """
 
 import asyncio
+import contextlib
+import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from server.clock import SystemClock
-from server.warehouse import Counters, Destination, Limits, PostgresConfig
-from storage import Store, Wal
+from server.warehouse import Counters, Limits, WarehouseError
+from storage import StorageError, Store, Wal
 
 from .dead_letters import DeadLetters
 from .flusher import Flusher
 from .ledger import Ledger
 from .links import Fate, LinkConfig, LinkOutcome, LinkState, LinkStatus, ParkedTable
 from .pacer import Pacer, no_pressure
+from .places import NotYet, OpenDestination, Place
 from .preparer import Preparer
 from .reader import StreamReader
+from .removed import forget_old
 from .waits import DEFAULT_PATIENCE, Patience
 
 _QUOTA_EVERY_S: Final = 0.1
 _THREADS_MAX: Final = 2
 _BATCHES_AHEAD: Final = 4
 """Batches in memory of one destination, whatever the number of its links: these and one per connection."""
+_LEAVE_S: Final = 5.0
+"""What a batch in flight may take to land when its link is changed; then it is cut, and in doubt."""
+_RESOLVE_S: Final = 3.0
+"""What a destination that is left may take to say whether a batch in doubt landed."""
+_log: Final = logging.getLogger("penstock.delivery")
 
 
 class _Quota:
@@ -53,13 +63,13 @@ class _Quota:
 
 
 class Delivery:
-    """`start`, then `stop` once. `destinations` has every id that a link names."""
+    """`start`, then `stop` once; `apply` in between. `destinations` has every id that a link names."""
 
     def __init__(
         self,
         store: Store,
         links: Sequence[LinkConfig],
-        destinations: Mapping[str, PostgresConfig],
+        destinations: Mapping[str, Place],
         clock: SystemClock,
         *,
         pressure: Callable[[], float] = no_pressure,
@@ -69,49 +79,76 @@ class Delivery:
         random: Random | None = None,
     ) -> None:
         self._store = store
-        self._links = tuple(links)
+        self._first = (tuple(links), dict(destinations))
         self._clock = clock
         self._patience = patience
         self._random = random or Random()
         self._pacer = Pacer(pressure)
-        self._destinations = {
-            id_: Destination(destinations[id_], connections_max, limits)
-            for id_ in {link.destination_id for link in links}
-        }
-        self._slots = {id_: asyncio.Semaphore(connections_max + _BATCHES_AHEAD) for id_ in self._destinations}
+        self._connections_max = connections_max
+        self._limits = limits
         self._threads = ThreadPoolExecutor(_THREADS_MAX, "delivery")
-        streams = Counter(link.stream_id for link in links)
-        self._readers = {
-            id_: StreamReader(store.wal, id_, self._threads, shared=n > 1) for id_, n in streams.items()
-        }
+        self._changing = asyncio.Lock()
+        self._destinations: dict[str, OpenDestination] = {}
+        self._readers: dict[str, StreamReader] = {}
         self._flushers: dict[str, Flusher] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._quotas: dict[str, _Quota] = {}
+        self._chores: set[asyncio.Task[None]] = set()
         self.dead_letters = DeadLetters(store)
 
-    def start(self) -> None:
-        """Loads every checkpoint and starts the flushers. Returns before any destination was reached."""
-        self._flushers = {link.id: self._flusher(link) for link in self._links}
-        self._quotas = {id_: quota for id_ in self._readers if (quota := self._quota(id_)).links}
+    def start(self, existing: Collection[str] = ()) -> None:
+        """Loads every checkpoint and starts the flushers. Returns before any destination was reached.
+        `existing`: links that are kept though they do not run.
+        """
+        links, destinations = self._first
+        made = self._install(links, destinations)
         self._store.wal.subscribe(self._committed)
-        self._tasks = [
-            asyncio.create_task(flusher.run(), name=f"link {link_id}")
-            for link_id, flusher in self._flushers.items()
-        ]
+        self._run(made)
+        self._chore(self._forget_old({*existing, *self._flushers}))
+
+    async def apply(
+        self,
+        links: Sequence[LinkConfig],
+        destinations: Mapping[str, Place],
+        existing: Collection[str] = (),
+    ) -> None:
+        """From now on these links; those that are as they were go on undisturbed. A changed one, or one whose
+        destination changed, ends with the batch in flight and starts at its checkpoint. Where a new one
+        begins is durable on return. `existing` as of `start`.
+
+        Bounded by some seconds, also if a destination does not answer.
+        """
+        async with self._changing:
+            wanted = {link.id: link for link in links}
+            leaving = [f for f in self._flushers.values() if not self._stays(f, wanted, destinations)]
+            await self._end(leaving)
+            moving = [f for f in leaving if not self._stays_there(f, wanted, destinations)]
+            await asyncio.gather(*map(self._resolve, moving))
+            for flusher in leaving:
+                link_id = flusher.link.id
+                if link_id not in wanted and link_id not in existing:
+                    await self._remove(flusher)
+                del self._flushers[link_id], self._tasks[link_id]
+            made = self._install(links, destinations)
+            await asyncio.gather(*map(self._begin, made))
+            self._run(made)
 
     async def stop(self, timeout_s: float) -> None:
         """Flushes what is due and can be flushed within the bound, then lets go; what did not make it stays
         in the WAL.
         """
-        self._store.wal.unsubscribe(self._committed)
-        for flusher in self._flushers.values():
-            flusher.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(destination.close() for destination in self._destinations.values()))
+        async with self._changing:
+            self._store.wal.unsubscribe(self._committed)
+            for flusher in self._flushers.values():
+                flusher.stop()
+            tasks = list(self._tasks.values())
+            if tasks:
+                _, late = await asyncio.wait(tasks, timeout=timeout_s)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(opened.destination.close() for opened in self._destinations.values()))
+        await asyncio.gather(*self._chores, return_exceptions=True)
         # A cancelled task leaves its read of the WAL running; the store must not be closed under it.
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -121,7 +158,7 @@ class Delivery:
 
     def counters(self) -> dict[str, Counters]:
         """What each destination has counted since the start."""
-        return {id_: destination.counters for id_, destination in self._destinations.items()}
+        return {id_: opened.destination.counters for id_, opened in self._destinations.items()}
 
     def keep_after(self) -> dict[str, int]:
         """Stream → the offset up to which every enabled link is done, for `Wal.trim`. Only streams that have
@@ -163,18 +200,121 @@ class Delivery:
         quota = self._quotas.get(stream_id)
         return quota is not None and quota.exceeded(self._clock.monotonic_s())
 
+    def _stays(
+        self, flusher: Flusher, wanted: Mapping[str, LinkConfig], destinations: Mapping[str, Place]
+    ) -> bool:
+        return wanted.get(flusher.link.id) == flusher.link and self._stays_there(
+            flusher, wanted, destinations
+        )
+
+    def _stays_there(
+        self, flusher: Flusher, wanted: Mapping[str, LinkConfig], destinations: Mapping[str, Place]
+    ) -> bool:
+        """Whether the link goes on to the very destination that it has now."""
+        link = wanted.get(flusher.link.id)
+        before = self._destinations[flusher.link.destination_id].place
+        return link is not None and destinations[link.destination_id] == before
+
+    async def _end(self, flushers: Sequence[Flusher]) -> None:
+        """Ends these flushers: what they have in flight lands, or is in doubt."""
+        tasks = [self._tasks[flusher.link.id] for flusher in flushers]
+        if not tasks:
+            return
+        for flusher in flushers:
+            flusher.leave()
+        _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for flusher in flushers:
+            await flusher.ledger.quiet()
+
+    async def _resolve(self, flusher: Flusher) -> None:
+        """The destination that is left is asked about a batch in doubt, for the next one does not know of it.
+        If it does not answer, the batch is delivered again: rather twice than not at all.
+        """
+        try:
+            async with asyncio.timeout(_RESOLVE_S):
+                await flusher.resolve()
+        except (WarehouseError, StorageError, TimeoutError) as error:
+            _log.warning(
+                "link %s: the destination that it leaves does not say whether the last batch landed; it is "
+                "delivered again where the link goes on: %s",
+                flusher.link.id,
+                str(error) or "no answer",
+            )
+        await flusher.ledger.quiet()
+
+    async def _remove(self, flusher: Flusher) -> None:
+        try:
+            await flusher.ledger.remove()
+        except StorageError as error:
+            _log.warning("link %s is deleted, but its checkpoint stays for ever: %s", flusher.link.id, error)
+
+    async def _begin(self, flusher: Flusher) -> None:
+        """Where the link begins is decided before a change is answered; else its own task tries again."""
+        with contextlib.suppress(StorageError):
+            await flusher.ledger.start()
+
+    def _install(self, links: Sequence[LinkConfig], destinations: Mapping[str, Place]) -> list[Flusher]:
+        """Has the destinations, readers and flushers of these links, and no others; the new flushers."""
+        self._open({link.destination_id: destinations[link.destination_id] for link in links})
+        streams = Counter(link.stream_id for link in links)
+        for id_, n in streams.items():
+            if id_ in self._readers:
+                self._readers[id_].share(n > 1)
+            else:
+                self._readers[id_] = StreamReader(self._store.wal, id_, self._threads, shared=n > 1)
+        self._readers = {id_: self._readers[id_] for id_ in streams}
+        before = self._flushers
+        self._flushers = {link.id: before.get(link.id) or self._flusher(link) for link in links}
+        self._quotas = {id_: quota for id_ in streams if (quota := self._quota(id_)).links}
+        return [flusher for id_, flusher in self._flushers.items() if id_ not in before]
+
+    def _open(self, wanted: Mapping[str, Place]) -> None:
+        """Makes the destinations that are new or changed; those that nobody needs are closed beside all else,
+        for one that is away takes its time.
+        """
+        for id_, opened in list(self._destinations.items()):
+            if wanted.get(id_) != opened.place:
+                self._chore(self._destinations.pop(id_).destination.close())
+        batches_max = self._connections_max + _BATCHES_AHEAD
+        for id_, place in wanted.items():
+            if id_ not in self._destinations:
+                made = OpenDestination(place, self._connections_max, self._limits, batches_max)
+                self._destinations[id_] = made
+
+    def _run(self, flushers: Sequence[Flusher]) -> None:
+        for flusher in flushers:
+            link = flusher.link
+            place = self._destinations[link.destination_id].place
+            running = flusher.hold(place.reason) if isinstance(place, NotYet) else flusher.run()
+            self._tasks[link.id] = asyncio.create_task(running, name=f"link {link.id}")
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _forget_old(self, existing: Collection[str]) -> None:
+        async with self._changing:
+            try:
+                await forget_old(self._store, existing, self._clock.wall_ms())
+            except StorageError as error:
+                _log.warning("links that were deleted long ago are forgotten later: %s", error)
+
     def _flusher(self, link: LinkConfig) -> Flusher:
         ledger = Ledger(self._store, link, self._clock, self._threads)
         reader = self._readers[link.stream_id]
-        destination = self._destinations[link.destination_id]
-        slots = self._slots[link.destination_id]
+        opened = self._destinations[link.destination_id]
         wal, clock = self._store.wal, self._clock
+        destination, slots = opened.destination, opened.slots
         preparer = Preparer(link, wal, reader, destination, ledger, self._pacer, clock, slots)
         return Flusher(
             link,
             self._store.store_id,
             self._store.former,
-            destination,
+            opened.destination,
             preparer,
             ledger,
             self._clock,
@@ -235,7 +375,7 @@ class Delivery:
                 ParkedTable(table, ledger.lanes.count(table), flusher.watch.words(table))
                 for table in ledger.lanes.tables
             ),
-            warnings=tuple(self._destinations[link.destination_id].warnings),
+            warnings=tuple(self._destinations[link.destination_id].destination.warnings),
         )
 
     def _lag_s(self, flusher: Flusher) -> float:

@@ -48,12 +48,25 @@ class Waits:
         self.breaker = Backoff(patience.pause_first_s, patience.pause_cap_s, random)
         self._clock = clock
         self._stopping = False
+        self.leaving = False
         self._news = asyncio.Event()
 
     def stop(self) -> None:
         """Ends every wait, now and later."""
         self._stopping = True
         self._news.set()
+
+    def leave(self) -> None:
+        """As `stop`, and waits for a next batch end too."""
+        self.leaving = True
+        self.stop()
+
+    def check(self) -> None:
+        """Between two batches. Raises StoppedError if the link leaves, PausedError if it was paused."""
+        if self.leaving:
+            raise StoppedError
+        if self.paused:
+            raise PausedError
 
     def pause(self) -> None:
         """Ends the wait under way; the next one raises PausedError."""
@@ -94,17 +107,15 @@ class Waits:
         self.state = before
 
     async def for_task(self, task: asyncio.Task[Any], seconds: float | None) -> None:
-        """Waits for the task, no longer than `seconds` or the next news. Raises PausedError."""
-        if self.paused:
-            raise PausedError
+        """Waits for the task, no longer than `seconds` or the next news; then `check`."""
+        self.check()
         self._news.clear()
         news = asyncio.ensure_future(self._news.wait())
         try:
             await asyncio.wait({task, news}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
-        if self.paused:
-            raise PausedError
+        self.check()
 
     def _check(self) -> None:
         if self._stopping:

@@ -48,6 +48,11 @@ class Documents:
         self._public_url = public_url.rstrip("/")
         self._answers = answers
 
+    def use(self, keys: WriteKeys) -> None:
+        """Other keys from the next request on."""
+        self._keys = keys
+        self._answers.cors.use(keys.origins)
+
     def handler(self, path: str) -> Handler | None:
         """Who answers on `path`, None if it is none of these."""
         if path in _SCRIPTS:

@@ -41,6 +41,11 @@ class Cors:
             ("access-control-expose-headers", "Retry-After, RateLimit, RateLimit-Policy"),
         ]
 
+    def use(self, origins: Origins) -> None:
+        """Other origins from the next answer on."""
+        self._origins = origins
+        self._cache.clear()
+
     def allows(self, origin: str | None) -> bool:
         """Whether a request may come from there; without an Origin (servers, curl) it may."""
         return origin is None or self._origins.allows(origin.encode())

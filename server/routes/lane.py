@@ -75,6 +75,13 @@ class IngestLane:
         self._gifs = gifs
         self._grants: dict[tuple[str | None, str | None], Grant] = {}
 
+    def use(self, keys: WriteKeys) -> None:
+        """Other keys from the next request on."""
+        self._keys = keys
+        self._grants.clear()
+        self._gifs.cors.use(keys.origins)
+        self._answers.cors.use(keys.origins)
+
     async def handle(self, route: IngestRoute, scope: Scope, transport: Transport) -> None:
         """Answer one request with the method of `route`. Raises for nothing that a client can do."""
         headers = scope.headers

@@ -33,12 +33,12 @@ class Gifs:
     """The answers of pixels."""
 
     def __init__(self, origins: Origins, counters: IngestCounters) -> None:
-        self._cors = Cors(origins, "GET, OPTIONS", "image/gif")
+        self.cors = Cors(origins, "GET, OPTIONS", "image/gif")
         self._counters = counters
 
     def answer(self, refused: Refused | None, origin: str | None, transport: Transport) -> None:
         """The GIF, for an event that was taken (None) or refused."""
-        headers = [*self._cors.headers(origin), *_NEVER_STORED]
+        headers = [*self.cors.headers(origin), *_NEVER_STORED]
         if refused is None:
             return transport.response_bytes(200, headers, GIF)
         self._counters.refused[refused.slug] += 1

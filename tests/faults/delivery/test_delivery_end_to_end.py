@@ -51,8 +51,7 @@ async def test_bytes_bound_a_batch(tmp_path: Path, database: str) -> None:
     link = replace(LINK, batch_bytes_max=50_000)
     async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
         await box.drained()
-        (destination,) = box.delivery._destinations.values()
-        assert destination.counters.flushes >= 100 * 10_000 // (50_000 + 10_300)
+        assert box.delivery.counters()["pg"].flushes >= 100 * 10_000 // (50_000 + 10_300)
 
 
 async def test_status_and_outcome_follow_an_event(tmp_path: Path, database: str) -> None:

@@ -159,7 +159,7 @@ async def test_links_that_wait_hold_no_batches(tmp_path: Path, database: str) ->
         proxy.refuse()
         proxy.cut()
         await append(box.store, bodies([f"n{n}" for n in range(300)]))
-        slots = box.delivery._slots["pg"]
+        slots = box.delivery._destinations["pg"].slots
         for link in links:
             await box.in_state(LinkState.BACKING_OFF, link.id)
         await until(lambda: slots._value == 8)

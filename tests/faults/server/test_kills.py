@@ -114,7 +114,7 @@ async def test_kill_9_with_the_embedded_postgres(
             if postgres_too:
                 os.kill(postmaster, signal.SIGKILL)
             await asyncio.to_thread(server.start)
-            delivering = lambda: server.metric("penstock_link_delivered_total") > 0  # noqa: E731
+            delivering = lambda: server.metric("penstock_link_up")  # noqa: E731
             await asyncio.to_thread(eventually, delivering, "delivery goes on", 60)
             assert (_postmaster(postgres) != postmaster) == postgres_too, "adopted, or started again"
     address = postgres.running()
