@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "links": ("links", "How the links are; pause and resume them."),
     "backup": ("backup", "Copy the store, whether the server runs or not."),
     "restore": ("restore", "Make a data directory from a backup."),
+    "config": ("config", "The objects of a running server as a file, and back."),
     "keys": ("keys", "API keys of the management API: make, list, delete."),
     "version": ("version", "Print the version."),
 }

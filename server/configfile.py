@@ -54,6 +54,7 @@ def coerce(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]
     schema = _followed(schema, definitions)
     if isinstance(value, FromText):
         return _read_text(str(value), schema)
+    schema = _branch(schema, definitions, "object" if isinstance(value, dict) else "array")
     if isinstance(value, dict):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         inner = {key: properties.get(key, others if isinstance(others, dict) else {}) for key in value}
@@ -171,6 +172,12 @@ def _types(schema: Mapping[str, Any]) -> Iterator[str]:
         yield schema["type"]
     for branch in schema.get("anyOf", ()):
         yield from _types(branch)
+
+
+def _branch(schema: Mapping[str, Any], definitions: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Of what may also be nothing: the alternative that a mapping or a list is held to."""
+    branches = (_followed(branch, definitions) for branch in schema.get("anyOf", ()))
+    return next((branch for branch in branches if branch.get("type") == kind), schema)
 
 
 def _followed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:

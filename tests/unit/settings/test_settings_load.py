@@ -164,3 +164,12 @@ def test_bounds_that_would_starve_each_other(loaded: Loader) -> None:
 
 def test_sections_may_be_empty(loaded: Loader) -> None:
     assert loaded("server:\nstreams:\nlinks:\n") == loaded("")
+
+
+def test_text_below_what_may_be_nothing_is_read_as_its_type(tmp_path: Path) -> None:
+    source = "{host: h, port: '${env.NONE|6432}', db: d, username: u}"
+    text = f"destinations: {{pg: {{type: postgres, datasource: {source}}}}}"
+    (tmp_path / "conf.yaml").write_text(text)
+    datasource = load(tmp_path / "conf.yaml", {}, {}).destinations["pg"].datasource
+    assert datasource is not None
+    assert datasource.port == 6432
