@@ -29,8 +29,8 @@ from server.management.kinds import (
     unknown_options,
 )
 from server.management.merge import merged_object
-from server.management.secrets import SecretBox, unmasked
-from server.management.stored import TABLE, Stored, decoded, encoded, record_key
+from server.management.secrets import SecretBox, require_same, unmasked
+from server.management.stored import KEY_RECORD, KEY_TABLE, TABLE, Stored, decoded, encoded, record_key
 from server.settings import Config, ConfigErrors
 from storage import Delete, Put, TableEnv
 
@@ -77,7 +77,9 @@ class Objects:
         """The one in force."""
 
     def load(self) -> Config:
-        """The configuration file with what is stored; raises `ConfigErrors`. Blocking."""
+        """The configuration file with what is stored; raises `ConfigErrors`, `SecretError`. Blocking."""
+        # Under another key file every write key of a stored stream would be an unknown one.
+        require_same(self._catalog.get(KEY_TABLE, KEY_RECORD), self._box)
         self._add_provisioned("workspace", Workspace(id=DEFAULT_WORKSPACE, name="Default"))
         for kind in KINDS.values():
             if kind.section is not None:
@@ -316,6 +318,7 @@ class Objects:
             ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
             shown = (None if before is None else before.body, None if after is None else after.body)
             ops += self._audit.entry(actor.key_id, action, item.kind, item.id, *shown)
+        ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
         config = self._effective(objects)
         await self._catalog.write(ops)

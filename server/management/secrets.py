@@ -28,8 +28,17 @@ _DIGEST_BYTES: Final = 16
 _OTHERS_MAY: Final = 0o077
 
 
+_PUT_BACK: Final = f"put back the {KEY_FILE} that this store was used with (no backup of a store has it)"
+
+
 class SecretError(Exception):
     """What is sealed cannot be read; the message says what to do."""
+
+
+def require_same(known: bytes | None, box: "SecretBox") -> None:
+    """Raises SecretError unless the box is the one of that fingerprint, if there is one."""
+    if known is not None and known != box.fingerprint:
+        raise SecretError(f"what is stored belongs to another key file: {_PUT_BACK}")
 
 
 class SecretBox:
@@ -52,6 +61,11 @@ class SecretBox:
         except OSError as error:
             raise SecretError(f"cannot use the key file {path}: {error.strerror}") from error
 
+    @property
+    def fingerprint(self) -> bytes:
+        """By which the key file is known again."""
+        return self.digest("fingerprint").encode()
+
     def seal(self, text: str) -> str:
         """Encrypted and authenticated; never the same twice."""
         nonce = os.urandom(_NONCE_BYTES)
@@ -63,8 +77,7 @@ class SecretBox:
             raw = base64.b64decode(sealed, validate=True)
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None).decode()
         except (InvalidTag, ValueError) as error:
-            hint = f"put back the file {KEY_FILE} that belongs to this store"
-            raise SecretError(f"a stored secret cannot be read with this key file; {hint}") from error
+            raise SecretError(f"a stored secret cannot be read: {_PUT_BACK}") from error
 
     def digest(self, text: str) -> str:
         """Keyed and one-way, 32 hexadecimal digits: enough to know a random secret again, not to learn it."""
@@ -136,7 +149,7 @@ def _read_key(path: Path) -> bytes:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise SecretError(f"{path} is not a key file: put back the one that belongs to this store")
+        raise SecretError(f"{path} is damaged: {_PUT_BACK}")
     return key
 
 

@@ -12,6 +12,9 @@ from server.catalog import SECRET_FIELDS
 from server.management.secrets import SecretBox
 
 TABLE: Final = "objects"
+KEY_TABLE: Final = "secrets"
+KEY_RECORD: Final = b"fingerprint"
+"""Where it is written which key file the objects belong to."""
 _SEALED: Final = "sealed"
 
 

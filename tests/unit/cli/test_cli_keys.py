@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.running import Penstock, configuration, free_port, running
+from tests.running import ADMIN_TOKEN, Penstock, configuration, free_port, running
 
 
 @pytest.fixture
@@ -61,3 +61,15 @@ def test_a_mistake_is_one_line(server: Penstock, words: tuple[str, ...], said: s
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_store_without_its_key_file_does_not_start(server: Penstock) -> None:
+    with running(server):
+        headers = {"X-Admin-Token": ADMIN_TOKEN}
+        assert server.request("POST", "/api/default/config/stream", b'{"id":"web"}', headers).status == 200
+    (server.folder / "data" / "secret.key").unlink()
+    server.spawn()
+    assert server.ended_within(30)
+    assert server.process is not None
+    assert server.process.returncode == 1
+    assert "put back the secret.key" in server.log.splitlines()[-1]

@@ -18,6 +18,7 @@ from server.management import (
     Invalid,
     Objects,
     SecretBox,
+    SecretError,
     apply_document,
     differences,
     export_document,
@@ -46,9 +47,11 @@ class Bench:
         self.store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
         self.in_force: list[Config] = []
         self.audit = Audit(self.store.catalog, SystemClock())
-        box = SecretBox.open(folder)
-        self.objects = Objects(self.store.catalog, FILE, box, self.audit, SystemClock(), self.changed)
+        self.objects = self.again(SecretBox.open(folder))
         self.objects.load()
+
+    def again(self, box: SecretBox) -> Objects:
+        return Objects(self.store.catalog, FILE, box, self.audit, SystemClock(), self.changed)
 
     async def changed(self, _before: Config, after: Config) -> None:
         self.in_force.append(after)
@@ -153,6 +156,13 @@ async def test_prune_deletes_what_is_not_named_and_can_be(bench: Bench) -> None:
     assert [before.id for before, after in gone if before and after is None] == ["web-pg", "f", "pg"]
     assert set(bench.export()["streams"]) == {"site", "web"}
     assert set(bench.export()["destinations"]) == {"old"}
+
+
+async def test_a_store_of_objects_wants_its_own_key_file(bench: Bench, tmp_path: Path) -> None:
+    await bench.apply({"streams": {"web": {"server_keys": ["web:a-key"]}}})
+    bench.again(SecretBox.open(tmp_path)).load()
+    with pytest.raises(SecretError, match=r"put back the secret\.key"):
+        bench.again(SecretBox(bytes(32))).load()
 
 
 async def test_a_link_may_move_to_another_id_in_one_change(bench: Bench) -> None:
