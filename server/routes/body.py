@@ -20,7 +20,9 @@ from server.routes.upload import uploaded_file
 # Small bodies are inflated on the loop, as far as they stay small: 10 KB may be 10 MB, which take 20 to 60
 # ms. The rest goes to a thread.
 _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024
-_INFLATED_INLINE_BYTES_MAX: Final = 512 * 1024
+_INFLATED_INLINE_BYTES_MAX: Final = 256 * 1024
+# What a thread inflates is counted only once it is there, so this bounds the memory beyond the count.
+_THREADS_MAX: Final = 4
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
 # Mostly there is nobody left to answer; but a client may have closed its half only.
@@ -47,6 +49,7 @@ class Bodies:
         self._limits = limits
         self._counters = counters
         self._reading: dict[asyncio.Task[Any], float] = {}
+        self._threads = asyncio.Semaphore(_THREADS_MAX)
 
     def expire(self, now_s: float, timeout_s: float | None = None) -> None:
         """End the reads that take longer than the limit (or `timeout_s`); called a few times a second at
@@ -82,7 +85,8 @@ class Bodies:
         if upload and not isinstance(body, Refusal):
             content_type = headers.get("content-type") or ""
             bytes_max = self._limits.body_bytes_max
-            return await asyncio.to_thread(uploaded_file, body, content_type, encoding or "", bytes_max)
+            async with self._threads:
+                return await asyncio.to_thread(uploaded_file, body, content_type, encoding or "", bytes_max)
         if encoding is None or isinstance(body, Refusal):
             return body
         return await self._decoded(body, encoding.strip().lower())
@@ -140,7 +144,8 @@ class Bodies:
             plain = inflate(body, min(_INFLATED_INLINE_BYTES_MAX, self._limits.body_bytes_max))
             if not isinstance(plain, Refusal) or plain.slug != "too_large":
                 return plain
-        return await asyncio.to_thread(inflate, body, self._limits.body_bytes_max)
+        async with self._threads:
+            return await asyncio.to_thread(inflate, body, self._limits.body_bytes_max)
 
     def _too_large(self) -> Refusal:
         return Refusal("too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
