@@ -1,8 +1,11 @@
 """From a key to what it may do."""
 
+from dataclasses import replace
+
 import pytest
 
-from server.access import UNREADABLE, DuplicateKeyError, Grant, RateLimit, StreamKeys, WriteKeys
+from server.access import UNREADABLE, DuplicateKeyError, Grant, HashedKey, RateLimit, StreamKeys, WriteKeys
+from server.management import SecretBox
 
 SITE = StreamKeys(
     "site",
@@ -106,3 +109,27 @@ def test_a_preflight_is_answered_from_all_streams() -> None:
     assert not keys.origins.allows(b"https://c.example.com")
     assert not KEYS.origins.allows(b"http://localhost:3000")
     assert WriteKeys([SITE], development=True).origins.allows(b"http://localhost:3000")
+
+
+def test_a_key_of_which_only_the_digest_is_known() -> None:
+    box = SecretBox(b"k" * 32)
+    hashed = HashedKey("site-s", bytes.fromhex(box.digest("site-s:ssecret")))
+    keys = WriteKeys([StreamKeys("site", 1, server_keys=(hashed,))], digest_key=box.digest_key)
+    grant = keys.grant("site-s:ssecret")
+    assert grant is not None
+    assert (grant.stream_id, grant.key_id) == ("site", "site-s")
+    assert keys.grant("site-s:other") is None
+
+
+def test_a_change_refills_no_bucket_of_others() -> None:
+    first, second = granted("site-b:bsecret").bucket, granted("dk_live_abc123").bucket
+    narrower = replace(SITE, browser_keys=("site-b:bsecret",), origins=("https://b.example.com",))
+    after = WriteKeys([narrower, replace(OTHER, server_limit=RateLimit(1, 1))], before=KEYS)
+    grant = after.grant("site-b:bsecret")
+    assert grant is not None
+    assert grant.bucket is first
+    assert grant.allows_origin(b"https://b.example.com")
+    assert after.grant("dk_live_abc123") is None
+    limited = WriteKeys([replace(SITE, browser_limit=RateLimit(1, 1))], before=KEYS).grant("dk_live_abc123")
+    assert limited is not None
+    assert limited.bucket is not second
