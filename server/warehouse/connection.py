@@ -264,7 +264,8 @@ def _session_sql(config: PostgresConfig, limits: Limits) -> str:
         "DateStyle": "ISO, YMD",
         "client_min_messages": "warning",
         "statement_timeout": _milliseconds(limits.statement_timeout_s),
-        "lock_timeout": _milliseconds(limits.lock_timeout_s),
+        # Before the statement's own limit, which would not say that it was a lock.
+        "lock_timeout": _milliseconds(min(limits.lock_timeout_s, limits.statement_timeout_s / 2)),
         "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction_s),
         # The server's side of the wire: a client that vanished must not hold the row lock for hours.
         "tcp_keepalives_idle": "30",

@@ -15,7 +15,7 @@ import asyncpg
 
 from server.warehouse.batch import Batch, Inherited, LinkKey, LocalProgress, Takeover, TakeoverCase
 from server.warehouse.connection import Session
-from server.warehouse.errors import TRANSLATED, Foreign, OutOfStep, is_missing
+from server.warehouse.errors import TRANSLATED, Foreign, OutOfStep, Unavailable, is_missing, sqlstate
 
 _CREATE: Final = """
 CREATE TABLE IF NOT EXISTS penstock.progress (
@@ -189,7 +189,13 @@ async def advance(session: Session, key: LinkKey, batch: Batch) -> None:
 
 
 async def _locked(session: Session, key: LinkKey) -> ProgressRow | None:
-    record = await session.step(session.connection.fetchrow(_LOCK, key.store_id, key.link_id, key.generation))
+    try:
+        place = (key.store_id, key.link_id, key.generation)
+        record = await session.step(session.connection.fetchrow(_LOCK, *place))
+    except asyncpg.LockNotAvailableError as error:
+        # No TableLocked: every event of the link waits for this one.
+        where = f"the row of link {key.link_id} in penstock.progress"
+        raise Unavailable(f"another session holds {where}", "pg_locks says which", sqlstate(error)) from error
     return None if record is None else ProgressRow(**dict(record))
 
 

@@ -193,6 +193,13 @@ async def test_session_settings_are_ours(destination, config):
         assert await session.connection.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
 
 
+async def test_a_lock_is_given_up_before_the_statement_is(config):
+    destination = Destination(config, limits=Limits(statement_timeout_s=4.0))
+    async with destination._connections.turn() as session:
+        assert await session.connection.fetchval("SHOW lock_timeout") == "2s"
+    await destination.close()
+
+
 async def test_the_flush_is_synchronous_whatever_the_database_says(link, sql):
     name = await sql.fetchval("SELECT current_database()")
     await sql.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")

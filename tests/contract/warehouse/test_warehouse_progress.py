@@ -11,7 +11,9 @@ from server.warehouse import (
     LinkKey,
     LocalProgress,
     OutOfStep,
+    TableLocked,
     TakeoverCase,
+    Unavailable,
 )
 
 KEY = LinkKey("store", "link", 1)
@@ -142,3 +144,13 @@ async def test_many_processes_meet_an_empty_database_at_once(make_destination):
 async def test_take_overs_of_one_link_at_once_get_different_epochs(make_destination):
     taken = await asyncio.gather(*(make_destination().take_over(KEY, LocalProgress(0, 0)) for _ in range(4)))
     assert len({one.epoch for one in taken}) == 4
+
+
+async def test_a_locked_progress_row_says_so(link, sql):
+    batch = link.batch([{"message_id": "m"}])
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE penstock.progress")
+        with pytest.raises(Unavailable, match="another session holds the row of link link") as raised:
+            await link.land(batch)
+        assert not isinstance(raised.value, TableLocked)
+    assert (await link.land(batch)).rows == 1
