@@ -90,7 +90,7 @@ def find_classic_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None
 
 def _parameters(query: bytes) -> Iterator[tuple[str, str]]:
     """The parameters of a query string that are not empty, in order."""
-    for pair in query.decode("latin-1").split("&"):
+    for pair in query.decode("utf-8", "replace").split("&"):
         name, _, value = pair.partition("=")
         if value:
             yield name, unquote(value)

@@ -24,7 +24,7 @@ Handler = Callable[[Scope, Transport], Awaitable[None]]
 Document = Callable[[str, Grant, str], dict[str, object]]
 
 # SDKs build these paths from whatever host they were configured with, hence the doubled and unprefixed forms.
-_SETTINGS: Final = re.compile(r"(?:/v1)?/projects(?:/projects)?/([^/]+)/settings/?")
+_SETTINGS: Final = re.compile(r"(?:/v1)?/projects(?:/projects)?/(.+)/settings/?")
 _SOURCE_CONFIG: Final = re.compile(r"(?:/[^/]+)?/sourceConfig/?")
 _SCRIPTS: Final = {
     "/p.js": "@jitsu/js",

@@ -45,12 +45,12 @@ def uploaded_file(body: bytes, content_type: str, encoding: str, bytes_max: int)
 
 
 def _file_part(body: bytes, boundary: str) -> bytes | Refusal:
-    """The content of the part whose field name is `file`."""
+    """The content of the part whose field name is `file`; several are refused, lest one is lost unseen."""
     if not 0 < len(boundary) <= _BOUNDARY_LENGTH_MAX:
         return Refusal("bad_request", "the form's Content-Type has no boundary of 1 to 70 characters")
     delimiter = b"\r\n--" + boundary.encode("utf-8", "replace")
     found = -2 if body.startswith(delimiter[2:]) else body.find(delimiter)
-    start: int | None = None  # of the content of the file, once it is known
+    start = end = -1  # of the content of the file, once they are known
     for _ in range(_BOUNDARIES_MAX):
         if found == -1:
             return Refusal("bad_request", "the form is cut short: its last boundary is missing")
@@ -60,15 +60,25 @@ def _file_part(body: bytes, boundary: str) -> bytes | Refusal:
         if not last and (line_end == -1 or body[after:line_end].strip(b" \t")):
             found = body.find(delimiter, after)  # a line that only begins like a boundary
             continue
-        if start is not None:
-            return body[start : max(start, found)]
+        if start != -1 and end == -1:
+            end = max(start, found)
+        if last:
+            return body[start:end] if start != -1 else _no_file()
         header_end = body.find(b"\r\n\r\n", line_end, line_end + _PART_HEADER_BYTES_MAX)
-        if last or header_end == -1:
-            return Refusal("bad_request", f"the form has no part named {_FIELD!r}")
+        if header_end == -1:
+            return _no_file()
         if _field_name(body[line_end:header_end]) == _FIELD:
+            if start != -1:
+                return Refusal(
+                    "bad_request", f"the form has several parts named {_FIELD!r}: send one at a time"
+                )
             start = header_end + 4
         found = body.find(delimiter, header_end + 2)
     return Refusal("bad_request", f"the form has more than {_BOUNDARIES_MAX} boundaries")
+
+
+def _no_file() -> Refusal:
+    return Refusal("bad_request", f"the form has no part named {_FIELD!r}")
 
 
 def _field_name(headers: bytes) -> str:

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, warehouse: str) -> Iterator
         },
         "private": {
             "name": "Private",
-            "browser_keys": ["priv:ate"],
+            "browser_keys": ["priv:ate", "priv:a/t+e="],
             "origins": ["*"],
             "ip_policy": "stripLastOctet",
         },

@@ -36,6 +36,12 @@ def test_segment_settings(server: Penstock, path: str) -> None:
     assert answer.json["metrics"] == {"sampleRate": 0, "host": segment["apiHost"]}
 
 
+@pytest.mark.parametrize("in_path", ["priv:a/t+e=", "priv%3Aa%2Ft%2Be%3D"])
+def test_any_key_in_the_path(server: Penstock, in_path: str) -> None:
+    answer = _get(server, f"/v1/projects/{in_path}/settings")
+    assert (answer.status, answer.json["integrations"]["Segment.io"]["apiKey"]) == (200, "priv:a/t+e=")
+
+
 @pytest.mark.parametrize("path", _CONFIG)
 @pytest.mark.parametrize("where", ["query", "basic"])
 def test_rudder_source_config(server: Penstock, path: str, where: str) -> None:

@@ -43,6 +43,9 @@ def test_the_authorization_header(header: bytes, key: str | None) -> None:
 @pytest.mark.parametrize(
     ("query", "key"),
     [
+        ("writeKey=ключ:секрет".encode(), "ключ:секрет"),
+        (b"writeKey=%D0%BA", "к"),
+        (b"writeKey=\xff", "\ufffd"),
         (b"writeKey=a%3Ab", "a:b"),
         (b"writekey=k", "k"),
         (b"x=1&wk=k&writekey=l", "k"),

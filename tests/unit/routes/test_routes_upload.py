@@ -54,6 +54,8 @@ def test_the_file_is_found(body: bytes, content_type: str, encoding: str) -> Non
     [
         (_form(("files", _LINES)), _TYPE, "", "bad_request"),
         (_form(("file", _LINES))[:-6], _TYPE, "", "bad_request"),
+        (_form(("file", _LINES), ("x", b"1"))[:-6], _TYPE, "", "bad_request"),
+        (_form(("file", _LINES), ("file", _LINES)), _TYPE, "", "bad_request"),
         (_form(("file", _LINES)), "multipart/form-data", "", "bad_request"),
         (_form(("file", _LINES)), "multipart/form-data; boundary=" + "X" * 71, "", "bad_request"),
         (b"", _TYPE, "", "bad_request"),
