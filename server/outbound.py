@@ -25,7 +25,7 @@ _log = logging.getLogger("penstock.outbound")
 
 _LOOK_S = 1.0  # how often the embedded server is looked at
 _RETRY_CAP_S = 30.0
-_TEST_S = 10.0
+_TEST_S = 5.0
 _STARTING = "the embedded Postgres is starting"
 
 
