@@ -97,6 +97,17 @@ async def test_what_is_exported_can_be_applied_and_shows_no_secret(bench: Bench)
     assert bench.export() == document
 
 
+async def test_no_secret_of_an_object_is_on_disk(bench: Bench, tmp_path: Path) -> None:
+    source = {**PG["datasource"], "password": "a-password-of-some-length"}  # type: ignore[dict-item]
+    service = {"package": "p", "version": "1", "credentials": {"inner": ["a-credential-of-some-length"]}}
+    await bench.apply(
+        {**DOCUMENT, "destinations": {"pg": {**PG, "datasource": source}}, "services": {"s": service}}
+    )
+    stored = (tmp_path / "catalog" / "data.mdb").read_bytes()
+    assert b"web-pg" in stored
+    assert [text for text in (b"of-some-length", b"of-some-lengt") if text in stored] == []
+
+
 async def test_without_keep_nothing_changes(bench: Bench) -> None:
     assert len(await bench.apply(DOCUMENT, keep=False)) == 4
     assert bench.in_force == []
