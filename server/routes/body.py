@@ -21,9 +21,12 @@ from server.routes.upload import uploaded_file
 # ms. The rest goes to a thread.
 _INFLATE_INLINE_BYTES_MAX: Final = 64 * 1024
 _INFLATED_INLINE_BYTES_MAX: Final = 256 * 1024
+# Reserved for a body of unknown length before it is read; the rest as it comes.
+_UNKNOWN_BYTES: Final = 64 * 1024
 # What a thread inflates is counted only once it is there, so this bounds the memory beyond the count.
 _THREADS_MAX: Final = 4
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
+_OVERLOADED: Final = Refusal("overloaded", "too many bytes in flight; try again")
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
 # Mostly there is nobody left to answer; but a client may have closed its half only.
 _CUT_SHORT: Final = Refusal("body_timeout", "the connection ended before the body was complete")
@@ -95,19 +98,13 @@ class Bodies:
         """Why a body of that length cannot be read now; None once its bytes are reserved. Give them back with
         `release`.
         """
-        limits, counters = self._limits, self._counters
-        if declared < 0:  # of unknown length: as large as is allowed
-            declared = limits.body_bytes_max
-        if declared > limits.body_bytes_max:
+        if declared > self._limits.body_bytes_max:
             return Refused("too_large", self._too_large().detail)
-        if counters.in_flight_bytes + declared > limits.in_flight_bytes_max:
-            return Refused("overloaded", "too many bytes in flight; try again")
-        counters.in_flight_bytes += declared
-        return None
+        return None if self._hold(reserved_bytes(declared)) else Refused("overloaded", _OVERLOADED.detail)
 
     def release(self, declared: int) -> None:
         """Give back what `reserve` took."""
-        self._counters.in_flight_bytes -= declared if declared >= 0 else self._limits.body_bytes_max
+        self._counters.in_flight_bytes -= reserved_bytes(declared)
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.
@@ -126,14 +123,29 @@ class Bodies:
                         return
 
     async def _chunks(self, transport: Transport) -> bytes | Refusal:
+        """A body of unknown length; while it grows, so does what is reserved for it."""
         parts: list[bytes] = []
-        left = self._limits.body_bytes_max
-        async for part in transport:
-            parts.append(part)
-            left -= len(part)
-            if left < 0:
-                return self._too_large()
-        return b"".join(parts)
+        size, reserved = 0, _UNKNOWN_BYTES
+        try:
+            async for part in transport:
+                parts.append(part)
+                size += len(part)
+                if size > self._limits.body_bytes_max:
+                    return self._too_large()
+                if size > reserved:
+                    if not self._hold(size - reserved):
+                        return _OVERLOADED
+                    reserved = size
+            return b"".join(parts)
+        finally:
+            self._counters.in_flight_bytes -= reserved - _UNKNOWN_BYTES
+
+    def _hold(self, size: int) -> bool:
+        """Count so many bytes as in flight, if there is room for them."""
+        if self._counters.in_flight_bytes + size > self._limits.in_flight_bytes_max:
+            return False
+        self._counters.in_flight_bytes += size
+        return True
 
     async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
         if encoding in ("identity", ""):
@@ -149,6 +161,11 @@ class Bodies:
 
     def _too_large(self) -> Refusal:
         return Refusal("too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
+
+
+def reserved_bytes(declared: int) -> int:
+    """What is reserved for a body of that length, -1 if it is not known."""
+    return declared if declared >= 0 else _UNKNOWN_BYTES
 
 
 def declared_length(headers: RequestHeaders) -> int:

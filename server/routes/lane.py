@@ -32,7 +32,7 @@ from server.ingest import (
 )
 from server.metrics import IngestCounters
 from server.routes.answers import Answers
-from server.routes.body import Bodies, declared_length
+from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
 from server.routes.refusal import Refused, rate_limited, store_refused
@@ -132,8 +132,8 @@ class IngestLane:
                 payload = await bodies.read(headers, transport, declared, now_s, route.upload)
             if isinstance(payload, Refusal):
                 return Refused(payload.slug, payload.detail)
-            if 0 <= declared < len(payload):  # it was inflated: a small body may be a large one to hold
-                if (refused := bodies.reserve(len(payload) - declared)) is not None:
+            if (reserved := reserved_bytes(declared)) < len(payload):  # it was inflated, or of unknown length
+                if (refused := bodies.reserve(len(payload) - reserved)) is not None:
                     return refused
                 declared = len(payload)
             if keyless:

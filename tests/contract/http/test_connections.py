@@ -57,3 +57,16 @@ def test_a_client_that_waits_to_be_asked_for_its_body(server: Penstock) -> None:
         assert connection.recv(1_000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(_EVENT)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_many_bodies_of_unknown_length_at_once(server: Penstock) -> None:
+    """Proxies pass requests on so. Each is small, and none is refused because it might have been large."""
+    head = _request("/v1/track", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(40)]
+    for connection in connections:
+        connection.sendall(head + b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT))
+    for connection in connections:
+        connection.sendall(b"0\r\n\r\n")
+    assert {connection.recv(65_536)[9:12] for connection in connections} == {b"200"}
+    for connection in connections:
+        connection.close()

@@ -1,8 +1,11 @@
-"""Reading a gzip body: what is inflated on the event loop, and what is not."""
+"""Reading a body: what is inflated on the event loop and what is not, and what is reserved for it."""
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from server.ingest import Refusal
 from server.metrics import IngestCounters
@@ -41,3 +44,26 @@ async def test_a_bomb_is_refused_with_the_limit_of_the_settings() -> None:
         refusal, _ = await _read(gzip.compress(bytes(size)), bytes_max)
         assert isinstance(refusal, Refusal)
         assert (refusal.slug, f" {bytes_max} " in refusal.detail) == ("too_large", True)
+
+
+@pytest.mark.parametrize(("parts", "slug"), [(1, None), (3, "overloaded"), (5, "too_large")])
+async def test_what_is_reserved_for_a_body_of_unknown_length_grows_with_it(
+    parts: int, slug: str | None
+) -> None:
+    counters = IngestCounters()
+    bodies = Bodies(BodyLimits(4 * 60_000, 2 * 60_000 if slug == "overloaded" else _MAX, 10.0), counters)
+    seen = []
+
+    async def transport() -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            seen.append(counters.in_flight_bytes)
+            yield bytes(60_000)
+
+    headers: Any = {}
+    reading: Any = transport()
+    assert bodies.reserve(-1) is None
+    body = await bodies.read(headers, reading, -1, 0.0, upload=False)
+    bodies.release(-1)
+    assert body == bytes(60_000) if slug is None else isinstance(body, Refusal) and body.slug == slug
+    assert seen == [65_536, 65_536, 120_000, 180_000, 240_000][:parts]
+    assert counters.in_flight_bytes == 0
