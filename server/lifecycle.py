@@ -122,7 +122,7 @@ class Run:
         callers = KeyAccess(self.api_keys, TrustedProxies(config.server.trusted_proxies))
         register_user_keys(framework, self.api_keys, self.audit, callers, self.clock)
         register_events(framework, EventLookup(self.store.wal, outbound, lambda: self.config.streams), access)
-        Management(self.objects, callers).register(framework)
+        Management(self.objects, callers, outbound.test).register(framework)
         register_openapi(framework, ingest_routes())
         bridge = Framework(framework, self.framework_bodies, self.clock)
         taking = self.inbound

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from server.catalog import Fault, Link, Workspace, check_objects
 from server.management.api_keys import Caller
@@ -111,6 +112,17 @@ class Objects:
         """The link of a stream and a destination."""
         ends = (from_id, to_id)
         return next((item for item in self._objects["link"].values() if item.ends == ends), None)
+
+    def candidate(self, kind: str, body: Mapping[str, Any], workspace: str) -> Struct:
+        """What an object would be after `create`, or after `patch` if it is there; nothing is changed. Raises
+        ManagementError.
+        """
+        given = normalized(kind, workspace, body)
+        id_ = given.pop("id", None) or self._new_id(kind, given, workspace)
+        before = self.get(kind, str(id_), workspace)
+        known = {} if before is None else before.body
+        merged = unmasked(merged_object(kind, known, given), known)
+        return self._checked(kind, str(id_), workspace, merged, before, strict=False).value
 
     async def create(
         self,

@@ -85,16 +85,19 @@ def _objects() -> list[Operation]:
         folder = f"/api/{{workspaceId}}/config/{type_}"
         one = f"{folder}/{{id}}"
         every, what = _said(objects=_list(ref(shape))), ref(shape)
+        made = _MADE + _REACHED if type_ == "destination" else _MADE
         result += [
             op("GET", folder, f"Every {type_}, oldest first", every, refusals=_READ),
-            op("POST", folder, f"Make a {type_}", _said(id=_TEXT), what, refusals=_MAKE, description=_MADE),
+            op("POST", folder, f"Make a {type_}", _said(id=_TEXT), what, refusals=_MAKE, description=made),
             op("GET", one, f"One {type_}", what, refusals=_READ),
             op("PUT", one, f"Change a {type_}", _OK, ANY, refusals=_CHANGE, description=_PATCH),
             op("DELETE", one, f"Delete a {type_}", what, None, _IN_USE, refusals=_CHANGE, description=_GONE),
         ]
-    whole = "/api/{workspaceId}/config"
+    whole, test = "/api/{workspaceId}/config", "/api/{workspaceId}/config/destination/test"
+    tested: Schema = {"type": "object", "required": ["ok"], "properties": {"ok": _TRUTH, "error": _TEXT}}
     return [
         *result,
+        op("POST", test, "Would this destination work?", tested, ANY, refusals=_MAKE),
         op("GET", whole, "Every object, as the configuration file has them", refusals=_READ),
         op("PUT", whole, "Make the objects what a document says", ANY, ANY, _APPLY, refusals=_CHANGE),
     ]
@@ -106,6 +109,7 @@ _APPLY: Final = (
 )
 _OK: Final = _said(success=_TRUTH)
 _MADE: Final = "In force at once. The server makes an id if none is sent."
+_REACHED: Final = " One that cannot be reached is made all the same: testConnectionError says what is wrong."
 _GONE: Final = "The answer is what it was. Links that lose an end stay, and are inert."
 
 

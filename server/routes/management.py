@@ -5,13 +5,15 @@ under Jitsu's names, and an error is `{"message", …}` with the path of every f
 Event-loop thread.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from blacksheep import Application, Content, Request, Response
 
+from server.catalog import Destination
 from server.lookup import iso_time
 from server.management import (
     KINDS,
@@ -39,6 +41,7 @@ from storage import StorageError, StoreFull
 TYPES: Final = ("stream", "destination", "function", "service", "link")
 LINK_TYPES: Final = {"link": "push", "sync": "sync"}
 DEPTH_MAX: Final = 64
+_TESTS_MAX: Final = 4
 _INGEST_SEGMENTS: Final = frozenset({"v1", "s", "px"})
 _WORDS: Final = frozenset({"schema", "user", "workspace", "docs", "openapi.json"})
 _CREATED: Final = 200
@@ -69,15 +72,27 @@ class _Refused(Exception):  # noqa: N818 - an answer on its way out
         self.response = response
 
 
+class Tested(Protocol):
+    """What came of a try to reach a destination."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def message(self) -> str: ...
+
+
 Handler = Callable[[Request], Awaitable[Response]]
+Test = Callable[[Destination], Awaitable[Tested]]
 
 
 class Management:
-    """The handlers of the routes."""
+    """The handlers of the routes. `test` tries to reach a destination, in bounded time."""
 
-    def __init__(self, objects: Objects, access: KeyAccess) -> None:
+    def __init__(self, objects: Objects, access: KeyAccess, test: Test) -> None:
         self._objects = objects
         self._access = access
+        self._test = test
+        self._testing = asyncio.Semaphore(_TESTS_MAX)
 
     def register(self, app: Application) -> None:
         """Add the routes."""
@@ -95,6 +110,7 @@ class Management:
             ("POST", folder, self._create),
             ("PUT", links, self._put_link),
             ("DELETE", links, self._delete_link),
+            ("POST", "/api/{workspace}/config/destination/test", self._test_destination),
             ("GET", one, self._get),
             ("PUT", one, self._put),
             ("DELETE", one, self._delete),
@@ -166,15 +182,18 @@ class Management:
         strict = asked.query.get("strict") == "true"
         kind = _link_kind(body) if asked.kind == "link" else asked.kind
         item = await self._objects.create(kind, body, asked.caller, workspace=asked.workspace, strict=strict)
-        said: dict[str, object] = {"id": item.id}
+        said: dict[str, object] = {"id": item.id, **await self._tested(item)}
         if asked.kind == "link":
             said["created"] = True
         return _with_etag(json_response(_CREATED, said), item)
 
     async def _put(self, request: Request) -> Response:
         asked = self._asked(request, "editor")
-        item = await self._patched(asked, self._existing(asked), await _body(request))
+        before = self._existing(asked)
+        item = await self._patched(asked, before, await _body(request))
         said: dict[str, object] = {"success": True}
+        if _place(item.value) != _place(before.value):
+            said |= await self._tested(item)
         if asked.kind == "link":
             said = {"id": item.id, "created": False}
         return _with_etag(json_response(200, said), item)
@@ -187,6 +206,25 @@ class Management:
             raise _Refused(_faulty("the link needs its id", [("id", "is missing")]))
         item = await self._patched(asked, self._existing(asked, body["id"]), body)
         return _with_etag(json_response(200, {"id": item.id, "created": False}), item)
+
+    async def _test_destination(self, request: Request) -> Response:
+        """Whether a destination as in the body would work; with the id of one that is there, as a change."""
+        asked = self._asked(request, "editor", "destination")
+        value = self._objects.candidate("destination", await _body(request), asked.workspace)
+        said = await self._error_of(value)
+        return json_response(200, {"ok": True} if said is None else {"ok": False, "error": said})
+
+    async def _tested(self, item: Stored) -> dict[str, object]:
+        """What is to be said of a destination that was changed: it is taken as it is, working or not."""
+        said = await self._error_of(item.value)
+        return {} if said is None else {"testConnectionError": said}
+
+    async def _error_of(self, value: object) -> str | None:
+        if not isinstance(value, Destination):
+            return None
+        async with self._testing:
+            tested = await self._test(value)
+        return None if tested.ok else tested.message
 
     async def _patched(self, asked: _Asked, before: Stored, body: Mapping[str, Any]) -> Stored:
         strict = asked.query.get("strict") == "true"
@@ -304,6 +342,11 @@ def _change(change: Change) -> dict[str, object]:
             {"path": one.path, "before": one.before, "after": one.after} for one in differences(change)
         ],
     }
+
+
+def _place(value: object) -> object:
+    """Where a destination is; a name does not count."""
+    return (value.embedded, value.schema, value.datasource) if isinstance(value, Destination) else None
 
 
 def _answering(handler: Handler) -> Handler:

@@ -37,6 +37,9 @@ from server.warehouse.upkeep import Upkeep
 
 __all__ = ["Counters", "Destination", "Probe"]
 
+_MADE_MEANWHILE = ("23505", "42P06")
+"""Somebody else made the same schema at the same moment: when asked again, it is there."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -90,6 +93,14 @@ class Destination:
 
     async def probe(self) -> Probe:
         """Connect, create, insert, drop. Raises Unavailable with a hint that says what to fix."""
+        try:
+            return await self._probe()
+        except Unavailable as error:
+            if error.sqlstate not in _MADE_MEANWHILE:
+                raise
+        return await self._probe()
+
+    async def _probe(self) -> Probe:
         async with self._connections.turn() as session:
             return await probe(session, self.config)
 
