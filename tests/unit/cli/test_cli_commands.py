@@ -159,7 +159,9 @@ def test_the_quick_start_configuration_is_right(tmp_path: Path) -> None:
     config = load(path, {}, {})
     assert config.data_dir == tmp_path
     assert config.needs_embedded
-    said = quickstart.next_steps(config, path)
+    said = quickstart.next_steps(config, path, "key-1:shown-once")
+    assert "key-1:shown-once" in said
+    assert "API key" not in quickstart.next_steps(config, path, None)
     for secret in (config.server.admin_token, config.streams["site"].browser_keys[0].token):
         assert len(secret) > 20
         assert secret in said

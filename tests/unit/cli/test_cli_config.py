@@ -1,13 +1,13 @@
 """`penstock config export` and `apply` against a running server."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+from server.cli import main
 from tests.running import Penstock, configuration, free_port, running
 
 PASSWORD = "a-password-nobody-sees"
@@ -38,17 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Penstock]:
         yield server
 
 
-def config(server: Penstock, *words: str) -> subprocess.CompletedProcess[str]:
-    line = [
-        sys.executable,
-        "-m",
-        "server.cli",
-        "config",
-        *words,
-        "--conf",
-        str(server.folder / "penstock.yaml"),
-    ]
-    return subprocess.run(line, check=False, text=True, capture_output=True, timeout=60)
+def config(server: Penstock, *words: str) -> Result:
+    return CliRunner().invoke(main, ["config", *words, "--conf", str(server.folder / "penstock.yaml")])
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -63,12 +54,12 @@ def test_there_and_back(server: Penstock, tmp_path: Path) -> None:
     assert "+ link web-pg" in shown.stdout
     assert "applied" not in shown.stdout
     done = config(server, "apply", file)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "applied: 3 made")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "applied: 3 made")
     assert "not applied, because they are settings of the process: server" in done.stderr
     assert config(server, "apply", file).stdout == "nothing changes\n"
 
     exported = config(server, "export", str(tmp_path / "out.yaml"))
-    assert exported.returncode == 0
+    assert exported.exit_code == 0
     text = (tmp_path / "out.yaml").read_text()
     assert yaml.safe_load(text)["destinations"]["pg"]["datasource"]["port"] == 6432
     assert set(yaml.safe_load(text)["streams"]) == {"site", "web"}
@@ -97,12 +88,12 @@ def test_a_faulty_file_changes_nothing(
 ) -> None:
     before = config(server, "export").stdout
     done = config(server, "apply", written(tmp_path, text))
-    assert (done.returncode, done.stdout) == (status, "")
+    assert (done.exit_code, done.stdout) == (status, "")
     assert said in done.stderr
     assert config(server, "export").stdout == before
 
 
 def test_an_unknown_workspace_is_told(server: Penstock) -> None:
     done = config(server, "export", "--workspace", "no/such")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")

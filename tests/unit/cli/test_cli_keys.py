@@ -1,13 +1,13 @@
 """`penstock keys`, with a stopped server and with a running one."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+from server.cli import main
 from tests.running import ADMIN_TOKEN, Penstock, configuration, free_port, running
 
 
@@ -18,10 +18,8 @@ def server(tmp_path: Path) -> Penstock:
     return Penstock(tmp_path, conf)
 
 
-def keys(server: Penstock, *words: str) -> subprocess.CompletedProcess[str]:
-    conf = str(server.folder / "penstock.yaml")
-    line = [sys.executable, "-m", "server.cli", "keys", *words, "--conf", conf]
-    return subprocess.run(line, check=False, text=True, capture_output=True, timeout=60)
+def keys(server: Penstock, *words: str) -> Result:
+    return CliRunner().invoke(main, ["keys", *words, "--conf", str(server.folder / "penstock.yaml")])
 
 
 def listed(server: Penstock) -> list[dict[str, object]]:
@@ -43,7 +41,7 @@ def test_a_key_made_before_the_first_start_and_one_made_beside_the_server(server
         assert "revoked" in keys(server, "delete", first.partition(":")[0]).stdout
         assert not lets_in(server, first)
     assert [key["expiresAt"] for key in listed(server)] == ["2099-01-01T00:00:00.000Z"]
-    assert keys(server, "delete", second).returncode == 0
+    assert keys(server, "delete", second).exit_code == 0
     assert keys(server, "list").stdout == "no keys\n"
 
 
@@ -58,7 +56,7 @@ def test_a_key_made_before_the_first_start_and_one_made_beside_the_server(server
 )
 def test_a_mistake_is_one_line(server: Penstock, words: tuple[str, ...], said: str) -> None:
     done = keys(server, *words)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
