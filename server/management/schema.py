@@ -142,19 +142,17 @@ def _stream(schema: Schema) -> Schema:
 
 
 def _destination(schema: Schema, datasource: Schema) -> Schema:
-    """A destination, flat: the fields of its datasource beside its own."""
+    """A destination, flat: the fields of its datasource beside its own, or none of them."""
     schema = _renamed(schema, PUBLISHED_NAMES["destination"])
     flat = _renamed(datasource, PUBLISHED_NAMES["datasource"])
     properties = {key: value for key, value in schema["properties"].items() if key != "datasource"}
     for name in PARAMETERS:
         properties[name] = {"type": "string", "description": "A path on the server's machine, or PEM text."}
     properties["sslMode"] = {"enum": list(SSL_MODES), "description": "As libpq's sslmode. Default: prefer."}
-    embedded = {"required": ["embedded"], "properties": {"embedded": {"const": True}}}
-    return {
-        **schema,
-        "properties": {**properties, **flat["properties"]},
-        "anyOf": [{"required": flat["required"]}, embedded],
-    }
+    nowhere = dict.fromkeys((*flat["properties"], *PARAMETERS), False)
+    embedded = {"required": ["embedded"], "properties": {"embedded": {"const": True}, **nowhere}}
+    own = {"required": flat["required"], "properties": {"embedded": {"const": False}, "schema": False}}
+    return {**schema, "properties": {**properties, **flat["properties"]}, "anyOf": [own, embedded]}
 
 
 def _answered(kind: str, schema: Schema) -> Schema:
