@@ -129,7 +129,8 @@ def _in_words(change: Mapping[str, Any]) -> str:
     """A line for the object, and one for each of its fields that changes."""
     lines = [f"{_SIGNS[change['action']]} {change['type']} {change['id']}"]
     if change["action"] != "delete":
-        lines += [f"    {_field(one)}" for one in change["fields"]]
+        new = change["action"] == "create"
+        lines += [f"    {_field(one)}" for one in change["fields"] if one["after"] or not new]
     return visible("\n".join(lines))
 
 

@@ -16,7 +16,9 @@ from storage import Clock, Delete, Put, TableEnv
 
 _TABLE: Final = "audit"
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
-_SCAN_ENTRIES: Final = 1000
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+_STEP_ENTRIES: Final = 16
+_SCAN_ENTRIES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,18 @@ class Audit:
         return ops
 
     def read(self, before: int | None, limit: int) -> list[AuditEntry]:
-        """The newest first, those with a lesser number than `before`. Blocking, but short."""
+        """The newest first, those with a lesser number than `before`; fewer than `limit` if they are large
+        (a page has about 4 MiB). Blocking, but short.
+        """
         key = None if before is None else before.to_bytes(8, "big")
-        found = self._catalog.scan(_TABLE, after=key, limit=limit, reverse=True)
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < limit and sum(len(value) for _, value in found) < _PAGE_BYTES:
+            step = min(_STEP_ENTRIES, limit - len(found))
+            more = self._catalog.scan(_TABLE, after=key, limit=step, reverse=True)
+            if not more:
+                break
+            found += more
+            key = more[-1][0]
         return [AuditEntry(int.from_bytes(key, "big"), *orjson.loads(value)) for key, value in found]
 
     def _last(self) -> int:

@@ -59,7 +59,9 @@ def register_user_keys(
         return caller if isinstance(caller, Response) else await _deleted(keys, caller, key_id)
 
     async def changes(request: Request) -> Response:
-        """The audit log, the newest first. Parameters: `limit` (1–1000, default 100), `before` (a number)."""
+        """The audit log, the newest first; large entries make a short page. Parameters: `limit` (1–1000,
+        default 100), `before` (a number).
+        """
         caller = access.caller(request, "admin")
         return caller if isinstance(caller, Response) else _page(audit, request)
 

@@ -32,6 +32,17 @@ async def test_the_newest_first_page_by_page(store: Store) -> None:
     assert audit.read(page[-1].number, 2)[0].after == {"name": "a"}
 
 
+async def test_a_page_of_large_entries_is_short_and_the_next_one_goes_on(store: Store) -> None:
+    audit = Audit(store.catalog, SystemClock())
+    for number in range(40):
+        change = audit.entry("key-1", "update", "function", str(number), None, {"code": "x" * 200_000})
+        await store.catalog.write(change)
+    first = audit.read(None, 99)
+    assert 16 <= len(first) < 40
+    rest = audit.read(first[-1].number, 99)
+    assert [entry.id for entry in first + rest] == [str(number) for number in reversed(range(40))]
+
+
 async def test_secrets_are_masked(store: Store) -> None:
     audit = Audit(store.catalog, SystemClock())
     before, after = {"datasource": {"password": "old"}}, {"datasource": {"password": "new"}}
