@@ -14,6 +14,7 @@ _ORIGIN = re.compile(
     re.IGNORECASE,
 )
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SCHEMA_BYTES_MAX = 63  # what Postgres keeps of a name
 START_WORDS = ("oldest", "now")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,6 +96,10 @@ def _destination(destination: Destination) -> Iterator[Fault]:
         yield Fault(path, "has neither a datasource nor embedded: true", "give it one of them")
     if destination.datasource is not None and destination.schema != "public":
         yield Fault(f"{path}.schema", "belongs inside the datasource")
+    schema = destination.schema if destination.datasource is None else destination.datasource.schema
+    if len(schema.encode()) > _SCHEMA_BYTES_MAX:
+        place = f"{path}.schema" if destination.datasource is None else f"{path}.datasource.schema"
+        yield Fault(place, f"is longer than {_SCHEMA_BYTES_MAX} bytes")
     if destination.datasource is not None:
         mode = destination.datasource.parameters.get("sslmode", "prefer")
         if mode not in SSL_MODES:

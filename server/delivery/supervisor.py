@@ -46,7 +46,7 @@ class _Quota:
     """Whether a link of one stream is too far behind; asked per request, measured at most every 0.1 s."""
 
     def __init__(self, wal: Wal, links: list[Flusher]) -> None:
-        self.links = links
+        self._links = links
         self._wal = wal
         self._next_s = 0.0
         self._exceeded = False
@@ -54,7 +54,7 @@ class _Quota:
     def exceeded(self, now_s: float) -> bool:
         if now_s >= self._next_s:
             self._next_s = now_s + _QUOTA_EVERY_S
-            self._exceeded = any(map(self._too_far, self.links))
+            self._exceeded = any(map(self._too_far, self._links))
         return self._exceeded
 
     def _too_far(self, flusher: Flusher) -> bool:
@@ -231,15 +231,15 @@ class Delivery:
 
     async def _resolve(self, flusher: Flusher) -> None:
         """The destination that is left is asked about a batch in doubt, for the next one does not know of it.
-        If it does not answer, the batch is delivered again: rather twice than not at all.
+        If it does not answer, another database gets the batch too: rather twice than not at all.
         """
         try:
             async with asyncio.timeout(_RESOLVE_S):
                 await flusher.resolve()
         except (WarehouseError, StorageError, TimeoutError) as error:
             _log.warning(
-                "link %s: the destination that it leaves does not say whether the last batch landed; it is "
-                "delivered again where the link goes on: %s",
+                "link %s: the destination that it leaves does not say whether the last batch landed; if it "
+                "goes on in another database, that gets the batch too: %s",
                 flusher.link.id,
                 str(error) or "no answer",
             )
@@ -268,7 +268,7 @@ class Delivery:
         self._readers = {id_: self._readers[id_] for id_ in streams}
         before = self._flushers
         self._flushers = {link.id: before.get(link.id) or self._flusher(link) for link in links}
-        self._quotas = {id_: quota for id_ in streams if (quota := self._quota(id_)).links}
+        self._quotas = self._made_quotas()
         return [flusher for id_, flusher in self._flushers.items() if id_ not in before]
 
     def _open(self, wanted: Mapping[str, Place]) -> None:
@@ -322,11 +322,12 @@ class Delivery:
             self._random,
         )
 
-    def _quota(self, stream_id: str) -> "_Quota":
-        bounded = [
-            f for f in self._flushers.values() if f.link.stream_id == stream_id and f.link.backlog_bytes_max
-        ]
-        return _Quota(self._store.wal, bounded)
+    def _made_quotas(self) -> dict[str, _Quota]:
+        bounded: dict[str, list[Flusher]] = {}
+        for flusher in self._flushers.values():
+            if flusher.link.backlog_bytes_max:
+                bounded.setdefault(flusher.link.stream_id, []).append(flusher)
+        return {id_: _Quota(self._store.wal, flushers) for id_, flushers in bounded.items()}
 
     def _committed(self, heads: Mapping[str, int]) -> None:
         self._pacer.committed()

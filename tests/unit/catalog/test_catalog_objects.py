@@ -123,6 +123,13 @@ def test_an_unknown_sslmode_is_a_fault() -> None:
     assert check([], [destination(value)], []) == ["destinations.d.datasource.parameters.sslmode"]
 
 
+def test_a_schema_is_no_longer_than_postgres_takes() -> None:
+    where = {"host": "h", "db": "d", "username": "u", "schema": "я" * 32}
+    assert check([], [destination({"type": "postgres", **where})], []) == ["destinations.d.datasource.schema"]
+    here = destination({"type": "postgres", "embedded": True, "schema": "я" * 32})
+    assert check([], [here], []) == ["destinations.d.schema"]
+
+
 def test_ends_must_exist_and_pairs_be_single() -> None:
     twin = msgspec.structs.replace(link(), id="twin")
     assert check([], [], [link()]) == ["links.l.from", "links.l.to"]
