@@ -112,6 +112,7 @@ class Flusher:
         self._tables: set[str] = set()
         self._several_tables = several_tables(link)
         self._in_doubt = False
+        self._stuck = False  # a batch was let go of: what was wrong is so until one lands
 
     @property
     def alarm(self) -> str | None:
@@ -193,10 +194,14 @@ class Flusher:
                 await self._until_done(self._take_over)
                 await self._deliver_all()
                 return True
-            except (OutOfStep, _StartAgainError) as error:
+            except OutOfStep as error:
+                await self._back_off(error)
+            except _StartAgainError as error:
+                self._stuck = True
                 await self._back_off(error)
         except PausedError:
             self._alarm = None
+        await self._look()
         self.oldest_ms = None
         return False
 
@@ -335,6 +340,7 @@ class Flusher:
         self.waits.breaker.reset()
         self.waits.retry.reset()
         self._alarm = self.last_error = None
+        self._stuck = False
         if batch.lane is None:
             self.oldest_ms = None
         if outcome.parked or batch.lane is not None:
@@ -439,7 +445,8 @@ class Flusher:
                 await self._fail(error)
             else:
                 self.waits.next_attempt_ms = None
-                self.last_error = self._alarm
+                if not self._stuck:
+                    self.last_error = self._alarm
                 return result
 
     async def _fail(self, error: Exception) -> None:

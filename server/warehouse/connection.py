@@ -260,6 +260,8 @@ def _session_sql(config: PostgresConfig, limits: Limits) -> str:
     settings.setdefault("application_name", "penstock")
     settings |= {
         "standard_conforming_strings": "on",
+        # What a flush reads under its locks must be what is there now; and links must not fail each other.
+        "default_transaction_isolation": "read committed",
         "TimeZone": "UTC",  # a cast to a user's timestamp or date column must not shift what was sent
         "DateStyle": "ISO, YMD",
         "client_min_messages": "warning",

@@ -56,7 +56,8 @@ _HINTS = {
     "53200": "the database server is out of memory, or max_locks_per_transaction is too small for a batch of "
     "that many tables and partitions",
     "53300": "the server has no free connection: raise max_connections or free some",
-    "54011": "dropped columns count too: rename the table, and Penstock makes a new one",
+    "54011": "a primaryKey has 32 columns at most, a table 1,600 with those that were dropped: rename the "
+    "table, and Penstock makes a new one",
     "55P03": "another session holds a lock on the table",
     "57014": "the statement took longer than statement_timeout_s",
     "57P": "the server is starting or stopping",

@@ -4,7 +4,7 @@ transaction as the rows.
 A row belongs to (store, link, generation). Its epoch names the process that owns the link: taking over
 raises it, and a flush under another epoch stops. `decide` is the table row → action of ARCHITECTURE.md
 (Progress) and touches nothing. Functions that take a session raise asyncpg's errors untranslated, or
-OutOfStep and Foreign.
+OutOfStep, Foreign, and Unavailable for a row that is locked.
 """
 
 from collections.abc import Sequence

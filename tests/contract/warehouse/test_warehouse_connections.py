@@ -193,6 +193,14 @@ async def test_session_settings_are_ours(destination, config):
         assert await session.connection.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
 
 
+async def test_a_database_that_isolates_more_holds_no_link_up(make_destination, make_link, sql):
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    link = await make_link("link", make_destination())
+    async with link.destination._connections.turn() as session:
+        assert await session.connection.fetchval("SHOW transaction_isolation") == "read committed"
+
+
 async def test_a_lock_is_given_up_before_the_statement_is(config):
     destination = Destination(config, limits=Limits(statement_timeout_s=4.0))
     async with destination._connections.turn() as session:

@@ -144,7 +144,7 @@ async def test_lag_is_that_of_the_events_also_after_a_restart(tmp_path: Path, da
             proxy.refuse(on=False)
             await box.drained()
             assert (box.status().lag_s, box.status().lag_events) == (0.0, 0)
-            assert box.status().rate_per_s > 0
+            await until(lambda: box.status().rate_per_s > 0)
 
 
 async def test_links_that_wait_hold_no_batches(tmp_path: Path, database: str) -> None:
@@ -163,6 +163,7 @@ async def test_links_that_wait_hold_no_batches(tmp_path: Path, database: str) ->
         for link in links:
             await box.in_state(LinkState.BACKING_OFF, link.id)
         await until(lambda: slots._value == 8)
+        assert all(box.status(link.id).lag_s > 0 for link in links)
         proxy.refuse(on=False)
         await asyncio.gather(*(box.drained(link.id) for link in links))
     assert [len(await message_ids(database, f"t{n}")) for n in range(12)] == [301] * 12
@@ -206,3 +207,27 @@ async def test_three_hundred_links(tmp_path: Path, database: str) -> None:
             database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'penstock'"
         )
         assert sessions[0][0] <= 4
+
+
+RAISES = (
+    "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not today''; END'",
+    "CREATE TRIGGER no BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION no()",
+)
+
+
+async def test_what_is_wrong_is_said_until_a_batch_lands(tmp_path: Path, database: str) -> None:
+    async with running(tmp_path, {"pg": config_of(database)}) as box:
+        await append(box.store, bodies(["m1"]))
+        await box.drained()
+        for statement in RAISES:
+            await fetch(database, statement)
+        await append(box.store, bodies(["m2"]))
+        await until(lambda: box.status().last_error is not None)
+        (before,) = await fetch(database, "SELECT epoch FROM penstock.progress")
+        for _ in range(60):
+            assert "not today" in (box.status().last_error or "")
+            (row,) = await fetch(database, "SELECT epoch FROM penstock.progress")
+        assert row["epoch"] > before["epoch"]
+        await fetch(database, "DROP TRIGGER no ON events")
+        await box.drained()
+        await until(lambda: box.status().last_error is None)
