@@ -55,7 +55,8 @@ def _unknown_type(_payload: bytes, _facts: RequestFacts, _limits: Limits) -> Ref
     return Refusal("unknown_type", "the pixel's path names no event type")
 
 
-def _table() -> dict[str, IngestRoute]:
+def routes() -> dict[str, IngestRoute]:
+    """Every known path of a pixel."""
     table = {}
     for segment, path_type in PATH_TYPES.items():
         segment_query = partial(pixel_event, "segment", path_type)
@@ -86,11 +87,6 @@ _PREFIXES: Final = ("/v1/pixel/", "/api/px/", "/pixel/v1/")
 _UNKNOWN: Final = IngestRoute(
     gateway.FAMILY, _success, _unknown_type, event_of_query=partial(pixel_event, "segment", None)
 )
-
-
-def routes() -> dict[str, IngestRoute]:
-    """Every known path of a pixel."""
-    return _table()
 
 
 def unknown_route(path: str) -> IngestRoute | None:
