@@ -4,7 +4,8 @@ stream; and their change while everything else goes on.
 Invariants: a destination is opened by whoever needs it first and closed last; a failing link touches nothing
 of another one. A link has one flusher at a time: its successor reads the checkpoint after it has ended, so a
 change is what a restart is, for that link alone. What is asked per request (`backlog_exceeded`) is answered
-from numbers kept up to date by commits, without a read. Thread: the event loop.
+from numbers kept up to date by commits, without a read. Thread: the event loop; `status`, `counters` and
+`link_outcome` any, so what they go through is replaced by a change, never changed in place.
 """
 
 import asyncio
@@ -125,10 +126,10 @@ class Delivery:
             moving = [f for f in leaving if not self._stays_there(f, wanted, destinations)]
             await asyncio.gather(*map(self._resolve, moving))
             for flusher in leaving:
-                link_id = flusher.link.id
-                if link_id not in wanted and link_id not in existing:
+                if flusher.link.id not in wanted and flusher.link.id not in existing:
                     await self._remove(flusher)
-                del self._flushers[link_id], self._tasks[link_id]
+                del self._tasks[flusher.link.id]
+            self._flushers = {id_: f for id_, f in self._flushers.items() if f not in leaving}
             made = self._install(links, destinations)
             await asyncio.gather(*map(self._begin, made))
             self._run(made)
@@ -179,19 +180,21 @@ class Delivery:
         """Delivers nothing more of the link, also after a restart, until `resume`; what comes in is kept.
         False if there is no such link. Raises StorageError: then nothing has changed.
         """
-        flusher = self._flushers.get(link_id)
-        if flusher is not None:
-            await flusher.ledger.set_paused(True)
-            flusher.pause()
-        return flusher is not None
+        async with self._changing:
+            flusher = self._flushers.get(link_id)
+            if flusher is not None:
+                await flusher.ledger.set_paused(True)
+                flusher.pause()
+            return flusher is not None
 
     async def resume(self, link_id: str) -> bool:
         """Goes on, at once if the link waits for its next attempt or is paused by the breaker; as `pause`."""
-        flusher = self._flushers.get(link_id)
-        if flusher is not None:
-            await flusher.ledger.set_paused(False)
-            flusher.resume()
-        return flusher is not None
+        async with self._changing:
+            flusher = self._flushers.get(link_id)
+            if flusher is not None:
+                await flusher.ledger.set_paused(False)
+                flusher.resume()
+            return flusher is not None
 
     def backlog_exceeded(self, stream_id: str) -> bool:
         """Whether a link of the stream is further behind than its quota: the stream takes nothing until it
@@ -275,14 +278,18 @@ class Delivery:
         """Makes the destinations that are new or changed; those that nobody needs are closed beside all else,
         for one that is away takes its time.
         """
-        for id_, opened in list(self._destinations.items()):
-            if wanted.get(id_) != opened.place:
-                self._chore(self._destinations.pop(id_).destination.close())
         batches_max = self._connections_max + _BATCHES_AHEAD
+        before, after = self._destinations, dict[str, OpenDestination]()
         for id_, place in wanted.items():
-            if id_ not in self._destinations:
-                made = OpenDestination(place, self._connections_max, self._limits, batches_max)
-                self._destinations[id_] = made
+            known = before.get(id_)
+            if known is not None and known.place == place:
+                after[id_] = known
+            else:
+                after[id_] = OpenDestination(place, self._connections_max, self._limits, batches_max)
+        self._destinations = after
+        for id_, opened in before.items():
+            if after.get(id_) is not opened:
+                self._chore(opened.destination.close())
 
     def _run(self, flushers: Sequence[Flusher]) -> None:
         for flusher in flushers:
@@ -353,6 +360,7 @@ class Delivery:
 
     def _status(self, flusher: Flusher) -> LinkStatus:
         link, ledger, wal = flusher.link, flusher.ledger, self._store.wal
+        opened = self._destinations.get(link.destination_id)  # gone, if a change comes in between
         checkpoint = ledger.checkpoint
         waiting = wal.backlog(link.stream_id, checkpoint.reached).events + ledger.lanes.events
         return LinkStatus(
@@ -376,7 +384,7 @@ class Delivery:
                 ParkedTable(table, ledger.lanes.count(table), flusher.watch.words(table))
                 for table in ledger.lanes.tables
             ),
-            warnings=tuple(self._destinations[link.destination_id].destination.warnings),
+            warnings=tuple(opened.destination.warnings) if opened is not None else (),
         )
 
     def _lag_s(self, flusher: Flusher) -> float:
