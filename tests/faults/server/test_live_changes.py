@@ -1,6 +1,7 @@
 """Objects change by the management API under load: in force with the answer, and there after any kill."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -204,3 +205,33 @@ async def test_ingest_at_full_speed_during_changes(api: Api, database: str, coun
     if count > _ROUND:
         assert busy.p99_s < 2 * quiet.p99_s
     assert await asyncio.to_thread(api.server.stop) == 0
+
+
+async def test_kill_9_under_load_while_a_link_changes(api: Api, database: str) -> None:
+    server = api.server
+    await asyncio.to_thread(make_site, api)
+    await asyncio.to_thread(make_link, api, database)
+    load = Sender(server.port, workers=4, batch=20)
+    sending = asyncio.create_task(load.send(endless("kill")))
+    for kill in range(4):
+        changing = asyncio.create_task(asyncio.to_thread(_until_cut, api, database, kill))
+        least = len(load.acknowledged) + 500 * (kill + 1)
+        what = "more is acknowledged while the link changes"
+        await asyncio.to_thread(eventually, lambda least=least: len(load.acknowledged) >= least, what)
+        await asyncio.to_thread(server.kill)
+        await changing
+        await asyncio.to_thread(server.start)
+    load.finish()
+    await sending
+    await asyncio.to_thread(server.drained)
+    assert sorted(await asyncio.to_thread(delivered, database)) == sorted(load.acknowledged)
+    assert await asyncio.to_thread(server.stop) == 0
+
+
+def _until_cut(api: Api, url: str, turn: int) -> None:
+    """Change the link and its destination in turn, until the server is gone."""
+    with contextlib.suppress(OSError):
+        for number in itertools.count():
+            change(api, "link/site-warehouse", data={**_OPTIONS, "batchSize": 100 + number})
+            parameters = {"application_name": f"n{turn}-{number}", "sslmode": "disable"}
+            change(api, "destination/warehouse", parameters=parameters)
