@@ -14,13 +14,14 @@ from blacksheep import Application, Request, Response, Router
 from server.routes import batch, classic, gateway, jitsu, pixel, sdk_metrics
 from server.routes.admin import problem_response
 from server.routes.answers import Answers
+from server.routes.body import Bodies, declared_length
 from server.routes.bootstrap import Documents
 from server.routes.family import Family, IngestRoute
 from server.routes.framework import Framework
 from server.routes.lane import IngestLane
 from server.routes.management import is_management_path
 from server.routes.refusal import Refused
-from server.routes.rsgi import Scope, Transport
+from server.routes.rsgi import Scope, Transport, WithoutBody
 from server.routes.sdk_metrics import SdkMetrics
 
 _FRAMEWORK_PATHS: Final = (
@@ -53,6 +54,7 @@ class Entry:
         posts: Answers,
         gets: Answers,
         framework: Framework,
+        bodies: Bodies,
     ) -> None:
         self._lane = lane
         self._documents = documents
@@ -60,6 +62,7 @@ class Entry:
         self._posts = posts
         self._gets = gets
         self._framework = framework
+        self._bodies = bodies
         self._routes = ingest_routes()
         self._pixels = pixel.routes()
 
@@ -73,16 +76,21 @@ class Entry:
     async def _not_hot(self, route: IngestRoute | None, scope: Scope, transport: Transport) -> None:
         """All but POST on a path of the table. `/api/v1/events` is of two kinds: GET there reads events."""
         path, method, origin = scope.path, scope.method, scope.headers.get("origin")
+        if method == "HEAD":
+            transport = WithoutBody(transport)
         if _is_framework(path) and method != "OPTIONS" and (route is None or method == "GET"):
             return await self._framework.handle(scope, transport)
-        if (route := route or classic.random_route(path)) is not None:
-            if method == "POST":
-                return await self._lane.handle(route, scope, transport)
+        route = route or classic.random_route(path)
+        if route is not None and method == "POST":
+            return await self._lane.handle(route, scope, transport)
+        image = None if route is not None else self._pixels.get(path) or pixel.unknown_route(path)
+        if image is not None and method == "GET":
+            return await self._lane.handle(image, scope, transport)
+        await self._bodies.discard(transport, declared_length(scope.headers))
+        if route is not None:
             return self._posts.other_method(route.family, method, origin, transport)
-        if (route := self._pixels.get(path) or pixel.unknown_route(path)) is not None:
-            if method == "GET":
-                return await self._lane.handle(route, scope, transport)
-            return self._gets.other_method(route.family, method, origin, transport)
+        if image is not None:
+            return self._gets.other_method(image.family, method, origin, transport)
         if (document := self._documents.handler(path)) is not None:
             return await document(scope, transport)
         if path in sdk_metrics.PATHS:

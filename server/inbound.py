@@ -45,7 +45,7 @@ class Inbound:
         limits = event_limits(config)
         self.lane = IngestLane(wal, keys, proxies, closed, bodies, limits, self.posts, gifs, counters, clock)
         self.documents = Documents(keys, proxies, config.server.public_url, self.gets)
-        self.sdk_metrics = SdkMetrics(bodies, self.posts, counters)
+        self.sdk_metrics = SdkMetrics(self.posts, counters)
 
     def apply(self, config: Config) -> None:
         """Other streams from now on. A key whose limit is as it was keeps what it has used of it."""

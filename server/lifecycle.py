@@ -126,7 +126,8 @@ class Run:
         register_openapi(framework, ingest_routes())
         bridge = Framework(framework, self.framework_bodies, self.clock)
         taking = self.inbound
-        return Entry(taking.lane, taking.documents, taking.sdk_metrics, taking.posts, taking.gets, bridge)
+        parts = taking.lane, taking.documents, taking.sdk_metrics, taking.posts, taking.gets
+        return Entry(*parts, bridge, self.bodies)
 
     async def apply(self, before: Config, after: Config) -> None:
         """Put a changed configuration in force: for requests at once, for links as `Delivery.apply` says."""

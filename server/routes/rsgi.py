@@ -43,6 +43,25 @@ class Transport(Protocol):
     def response_empty(self, status: int, headers: AnswerHeaders) -> None: ...
 
 
+class WithoutBody:
+    """A transport whose answers have no body, for HEAD: in HTTP/2, one with a body breaks the stream."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+
+    def __call__(self) -> Awaitable[bytes]:
+        return self._inner()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._inner)
+
+    def response_bytes(self, status: int, headers: AnswerHeaders, _body: bytes) -> None:
+        self._inner.response_empty(status, headers)
+
+    def response_empty(self, status: int, headers: AnswerHeaders) -> None:
+        self._inner.response_empty(status, headers)
+
+
 def peer_address(scope: Scope) -> str | None:
     """The address at the other end of the connection; None on a Unix socket."""
     return scope.client.rpartition(":")[0].strip("[]") or None

@@ -5,7 +5,6 @@ from typing import Final
 from server.metrics import IngestCounters
 from server.routes import gateway
 from server.routes.answers import Answers
-from server.routes.body import Bodies, declared_length
 from server.routes.rsgi import Scope, Transport
 
 PATHS: Final = ("/v1/m", "/m")
@@ -16,16 +15,14 @@ _NO_STREAM: Final = ""
 class SdkMetrics:
     """Answers on these paths. Event-loop thread only."""
 
-    def __init__(self, bodies: Bodies, answers: Answers, counters: IngestCounters) -> None:
-        self._bodies = bodies
+    def __init__(self, answers: Answers, counters: IngestCounters) -> None:
         self._answers = answers
         self._counters = counters
 
     async def handle(self, scope: Scope, transport: Transport) -> None:
-        """Take the body in and forget it."""
+        """Forget the body, which the entry has taken in."""
         origin = scope.headers.get("origin")
         if scope.method != "POST":
             return self._answers.other_method(gateway.FAMILY, scope.method, origin, transport)
-        await self._bodies.discard(transport, declared_length(scope.headers))
         self._counters.dropped[_NO_STREAM, "sdk_metrics"] += 1
         return transport.response_bytes(200, self._answers.cors.headers(origin), _OK)

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 
 import pytest
 
@@ -70,3 +71,31 @@ def test_many_bodies_of_unknown_length_at_once(server: Penstock) -> None:
     assert {connection.recv(65_536)[9:12] for connection in connections} == {b"200"}
     for connection in connections:
         connection.close()
+
+
+@pytest.mark.parametrize("path", ["/nope", "/v1/batch/", "/p.js", "/v1/pixel/track"])
+def test_a_body_that_nobody_wants_is_taken_in_before_the_refusal(server: Penstock, path: str) -> None:
+    """Else its client, still sending, sees the connection break, and sends it all again."""
+    answer = _converse(server, _request(path, b"x" * 9_000_000, headers=_CLOSE))
+    assert answer.startswith(b"HTTP/1.1 40")
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">xHBBI", len(payload), kind, flags, stream) + payload
+
+
+@pytest.mark.parametrize("path", ["/nope", "/p.js", "/v1/track", "/api/v1/links"])
+def test_head_has_no_body_in_http_2_either(server: Penstock, path: str) -> None:
+    """Frames of data in the answer to HEAD are a protocol error there."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    literal = b"".join(
+        b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        for name, value in ((b":method", b"HEAD"), (b":scheme", b"http"), (b":path", path.encode()))
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(preface + _frame(4, 0, 0, b"") + _frame(1, 5, 1, literal))
+        kind = flags = 9
+        while kind > 1 or not flags & 1:  # until the answer's last frame: 1 is headers, 0 data
+            length, kind, flags, _stream = struct.unpack(">xHBBI", connection.recv(9, socket.MSG_WAITALL))
+            connection.recv(length, socket.MSG_WAITALL)
+    assert kind == 1
