@@ -11,7 +11,7 @@ from storage import Wal
 
 StartFrom = Literal["oldest", "now"] | int
 """The oldest event that is retained, the next one to come, or the first one committed at or after a wall time
-in milliseconds.
+in milliseconds; a time to come is now.
 """
 
 

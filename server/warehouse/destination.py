@@ -76,7 +76,6 @@ class Destination:
         self._connections = Connections(config, connections_max, self._limits)
         self._tables = Tables(config.schema, self._connections, self._limits)
         self._upkeep = Upkeep(self._connections, self._limits, self._tables.learned)
-        self._fingerprint = ""
 
     async def open(self) -> None:
         """Nothing is connected before the first use: one that is down must not hold up the start."""
@@ -109,8 +108,7 @@ class Destination:
         try:
             async with self._connections.turn() as session:
                 await progress.create(session)
-                here = self._fingerprint or await progress.fingerprint(session, self.config.schema)
-                self._fingerprint = here
+                here = await progress.fingerprint(session, self.config.schema)
                 return await progress.take_over(session, key, local, here)
         except TRANSLATED as error:
             raise unavailable(f"take over link {key.link_id} at {self.config.place}", error) from error

@@ -26,7 +26,6 @@ from server.warehouse.types import ColumnType, to_timestamp_us
 
 _AHEAD: Final = 2  # tomorrow and the day after
 _DAY: Final = timedelta(days=1)
-_DATE_CHARS: Final = 10
 
 _log: Final = logging.getLogger("penstock.warehouse")
 
@@ -147,7 +146,9 @@ async def add_index(session: Session, shape: TableShape, column: str) -> None:
     with the session. A build that did not end leaves a useless index, which goes first the next time.
     """
     target = f"{quote(shape.schema)}.{quote(shape.name)}"
-    name = own_name(shape.name, f"index:{ddl.digest(column)}")
+    # Of this very table: one that was renamed keeps its indexes, and their names.
+    oid = await session.step(session.connection.fetchval("SELECT to_regclass($1)::oid", target))
+    name = own_name(shape.name, f"index:{ddl.digest((oid, column))}")
     lock = f"pg_try_advisory_lock(hashtextextended({quote_literal('penstock index ' + target)}, 0))"
     # Not to be waited for: a session that waits counts as a transaction that the build itself waits for.
     if not await session.step(session.connection.fetchval(f"SELECT {lock}")):

@@ -69,6 +69,20 @@ async def test_a_build_that_failed_is_told_and_done_again(make_destination, make
     assert await sql.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
 
 
+async def test_a_renamed_table_keeps_its_index(make_destination, make_link, sql):
+    for name in ("events_2025", "events_2026"):
+        await sql.execute("CREATE TABLE events (message_id text PRIMARY KEY, timestamp timestamptz)")
+        link = await make_link(on=make_destination())
+        await link.flush({"message_id": "m"})
+        await built(link.destination)
+        assert len(await indexes(sql)) == 1
+        await sql.execute(
+            f"ALTER TABLE events RENAME TO {name}; ALTER INDEX events_pkey RENAME TO {name}_pkey"
+        )
+    found = await sql.fetch("SELECT tablename FROM pg_indexes WHERE indexdef LIKE '%(\"timestamp\")'")
+    assert {record["tablename"] for record in found} == {"events_2025", "events_2026"}
+
+
 @pytest.mark.parametrize("kind", ["text", "bigint", "timestamp"])
 async def test_a_column_of_another_type_gets_none_and_a_warning(link, sql, kind):
     await sql.execute(f"CREATE TABLE events (message_id text PRIMARY KEY, timestamp {kind})")
