@@ -204,7 +204,9 @@ async def test_three_hundred_links(tmp_path: Path, database: str) -> None:
         assert not exceeded
         assert took_s < 0.05, took_s
         sessions = await fetch(
-            database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'penstock'"
+            database,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'penstock' "
+            "AND datname = current_database()",
         )
         assert sessions[0][0] <= 4
 
