@@ -111,19 +111,6 @@ async def test_an_error_of_another_table_refuses_nothing(link, sql):
         await link.flush({"message_id": "m", "n": 100})
 
 
-async def test_a_text_the_database_cannot_encode_is_the_events_fault(make_destination, make_link, sql):
-    name = f"latin_{await sql.fetchval('SELECT current_database()')}"
-    await sql.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    try:
-        link = await make_link(on=make_destination(database=name))
-        rows = [{"message_id": key, "t": text} for key, text in (("a", "é"), ("b", "ключ"), ("c", "x"))]
-        batch = link.batch(rows)
-        assert await refused(link, batch) == {2: "22P05"}
-        assert (await without(link, batch, {2})).rows == 2
-    finally:
-        await sql.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 async def test_a_locked_table_is_unavailable_within_the_lock_timeout(link, sql):
     await link.flush({"message_id": "m", "a": 1})
     async with sql.transaction():
