@@ -18,7 +18,8 @@ import orjson
 from server.access import RateLimit, TokenBucket
 from server.management.audit import Audit
 from server.management.errors import NotFound
-from server.management.secrets import SecretBox
+from server.management.secrets import SecretBox, require_same
+from server.management.stored import KEY_RECORD, KEY_TABLE
 from storage import Clock, Delete, Put, StorageError, TableEnv
 
 _log = logging.getLogger("penstock.api_keys")
@@ -78,11 +79,14 @@ class AuthRefusal:
 
 
 class ApiKeys:
-    """`admin_token`, if there is one, is a key with every right."""
+    """`admin_token`, if there is one, is a key with every right. Raises SecretError if the objects belong to
+    another key file: a server would not start with it, and no key made under it would let in.
+    """
 
     def __init__(
         self, catalog: TableEnv, box: SecretBox, audit: Audit, clock: Clock, admin_token: str = ""
     ) -> None:
+        require_same(catalog.get(KEY_TABLE, KEY_RECORD), box)
         self._catalog = catalog
         self._box = box
         self._audit = audit

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from server.catalog import Fault, Stream, WriteKey
-from server.management.secrets import SecretBox
+from server.management.secrets import MASK, SecretBox
 
 _LISTS: Final = {"browser_keys": "publicKeys", "server_keys": "privateKeys"}
 _ANSWERED: Final = ("createdAt", "lastUsed")
@@ -54,6 +54,7 @@ def _hashed(key: Any, known: Mapping[str, Any], box: SecretBox) -> Any:
     token = rest.get("token")
     if isinstance(token, str) and token:
         del rest["token"]
+    if isinstance(token, str) and token and not token.endswith(MASK):  # the mask is no secret of its own
         return {**rest, "hash": box.digest(token), "hint": _hint(token)}
     id_ = rest.get("id")
     if rest.get("hash") is None and isinstance(id_, str) and id_ in known:

@@ -3,6 +3,7 @@
 A link from a service is a `sync`: a kind of its own here, one list with the links outside. Pure.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,6 +35,8 @@ RESERVED_WORKSPACES: Final = frozenset(
 )
 _ANSWERED = ("workspaceId", "createdAt", "updatedAt", "provisioned", "testConnectionError", "cloneId")
 """Fields of answers that say nothing when they come back."""
+_PLACE: Final = re.compile(r"(.*) - at `\$\.?(.*)`")
+"""How msgspec says what is wrong, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,14 @@ def shaped(kind: str, id_: str, body: Mapping[str, Any]) -> Struct | list[Fault]
     if kind in _OPTIONS and isinstance(value.get("data"), dict):
         value["data"] = {key: item for key, item in value["data"].items() if key in _OPTIONS[kind]}
     faults = [_renamed(kind, fault) for fault in schema_faults(value, _SCHEMAS[kind])]
-    return faults or msgspec.convert(value, KINDS[kind].shape)
+    if faults:
+        return faults
+    try:
+        return msgspec.convert(value, KINDS[kind].shape)
+    except msgspec.ValidationError as error:  # 5.0 is a whole number to JSON Schema
+        found = _PLACE.fullmatch(str(error))
+        message, path = found.groups() if found else (str(error), "")
+        return [_renamed(kind, Fault(path, message))]
 
 
 def unknown_options(kind: str, body: Mapping[str, Any]) -> list[Fault]:

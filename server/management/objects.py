@@ -108,10 +108,10 @@ class Objects:
         by_id = self.get("workspace", word)
         return by_id or next((item for item in self.all("workspace") if item.body["slug"] == word), None)
 
-    def link_between(self, from_id: str, to_id: str) -> Stored | None:
+    def link_between(self, from_id: str, to_id: str, workspace: str) -> Stored | None:
         """The link of a stream and a destination."""
         ends = (from_id, to_id)
-        return next((item for item in self._objects["link"].values() if item.ends == ends), None)
+        return next((item for item in self.all("link", workspace) if item.ends == ends), None)
 
     def candidate(self, kind: str, body: Mapping[str, Any], workspace: str) -> Struct:
         """What an object would be after `create`, or after `patch` if it is there; nothing is changed. Raises
@@ -189,7 +189,7 @@ class Objects:
         if item.kind == "workspace":
             inside = (other for kind in KINDS if kind != "workspace" for other in self.all(kind))
             return [other for other in inside if other.workspace == item.id]
-        links = [link for kind in _LINKS for link in self.all(kind)]
+        links = [link for kind in _LINKS for link in self.all(kind, item.workspace)]
         if item.kind == "function":
             return [link for link in links if f"udf.{item.id}" in _functions(link)]
         if item.kind == "destination":
@@ -214,8 +214,7 @@ class Objects:
         id_ = given.pop("id", None) or self._new_id(kind, given, workspace)
         if not isinstance(id_, str):
             raise Invalid(kind, [Fault("id", "must be a text")])
-        if kind == "workspace" and (id_ in RESERVED_WORKSPACES or given.get("slug") in RESERVED_WORKSPACES):
-            raise Conflict("RESERVED", f"{id_} is a word of the API's own paths")
+        _refuse_reserved(kind, id_, given.get("slug"))
         for other in _LINKS if kind in _LINKS else (kind,):
             if id_ in self._objects[other]:
                 raise Conflict("ALREADY_EXISTS", f"{other} with id {id_} already exists")
@@ -240,8 +239,7 @@ class Objects:
         given = normalized(kind, before.workspace, body)
         if given.pop("id", id_) != id_:
             raise Invalid(kind, [Fault("id", "cannot be changed", "make a new object")])
-        if kind == "workspace" and given.get("slug") in RESERVED_WORKSPACES:
-            raise Conflict("RESERVED", f"{given['slug']} is a word of the API's own paths")
+        _refuse_reserved(kind, given.get("slug"))
         merged = unmasked(merged_object(kind, before.body, given), before.body)
         moved = [end for end in ("from", "to") if kind in _LINKS and merged.get(end) != before.body[end]]
         if moved:
@@ -308,7 +306,7 @@ class Objects:
         if isinstance(value, list) or faults:
             raise Invalid(kind, faults)
         item = Stored(kind, id_, workspace, 1, False, complete(value, body), value)
-        if kind == "link" and before is None and (other := self.link_between(*item.ends)):
+        if kind == "link" and before is None and (other := self.link_between(*item.ends, workspace)):
             ends = f"from {other.body['from']!r} to {other.body['to']!r}"
             raise Conflict("ALREADY_EXISTS", f"Link {ends} already exists", {"id": other.id})
         objects = {**self._objects, kind: {**self._objects[kind]}}
@@ -350,17 +348,14 @@ class Objects:
         return objects
 
     def _effective(self, objects: Mapping[str, Mapping[str, Stored]]) -> Config:
-        """What is in force: everything but links that lack an end."""
+        """What is in force: everything but links that lack an end in their own workspace."""
         sections: dict[str, Any] = {
             kind.section: {id_: item.value for id_, item in objects[kind.name].items()}
             for kind in KINDS.values()
             if kind.section is not None
         }
-        streams, destinations = sections["streams"], sections["destinations"]
         sections["links"] = {
-            id_: link
-            for id_, link in sections["links"].items()
-            if link.from_id in streams and link.to_id in destinations
+            id_: link.value for id_, link in objects["link"].items() if not any(_end_faults(link, objects))
         }
         return msgspec.structs.replace(self._provisioned, **sections)
 
@@ -382,7 +377,7 @@ class Objects:
         )
         yield from check_objects(streams, config.destinations, links, sources, targets)
         spaces = objects["workspace"].values()
-        words = Counter([space.id for space in spaces] + [space.body["slug"] for space in spaces])
+        words = Counter(word for space in spaces for word in {space.id, space.body["slug"]})
         yield from (Fault("slug", f"{word!r} is taken") for word, uses in words.items() if word and uses > 1)
 
     def _load_stored(self) -> Iterator[Fault]:
@@ -440,6 +435,13 @@ class _Trial(Objects):
         self._objects = self._changed(changes)
         self.config = self._effective(self._objects)
         self.changes += changes
+
+
+def _refuse_reserved(kind: str, *words: object) -> None:
+    """A workspace is not called like a part of the API's own paths."""
+    for word in words:
+        if kind == "workspace" and isinstance(word, str) and word in RESERVED_WORKSPACES:
+            raise Conflict("RESERVED", f"{word} is a word of the API's own paths")
 
 
 def _end_faults(item: Stored, objects: Mapping[str, Mapping[str, Stored]]) -> Iterator[Fault]:

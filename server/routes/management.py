@@ -262,9 +262,7 @@ class Management:
             raise _Refused(problem_response("bad_request", "give either id, or fromId and toId"))
         if id_ is not None:
             return await self._deleted_link(asked, self._link(id_, asked.workspace))
-        link = self._objects.link_between(str(ends[0]), str(ends[1]))
-        if link is not None and link.workspace != asked.workspace:
-            link = None
+        link = self._objects.link_between(str(ends[0]), str(ends[1]), asked.workspace)
         return await self._deleted_link(asked, link)
 
     async def _deleted_link(self, asked: _Asked, link: Stored | None) -> Response:

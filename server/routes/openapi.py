@@ -83,9 +83,8 @@ def register_openapi(app: Application, ingest: Mapping[str, IngestRoute]) -> Non
         type_, sub = values.get("type") or "", values.get("sub")
         found = schema_of(type_, sub)
         if found is None:
-            return problem_response(
-                "not_found", f"no schema of {type_[:64]!r} {(sub or '')[:64]!r}".rstrip(" '")
-            )
+            said = " ".join(repr(word[:64]) for word in (type_, sub) if word)
+            return problem_response("not_found", f"no schema of {said}")
         return _json(found)
 
     app.router.add_get("/api/openapi.json", openapi)

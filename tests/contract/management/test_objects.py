@@ -108,11 +108,14 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("stream", {"id": "with space"}, ["id"]),
     ("stream", {"id": 7}, ["id"]),
     ("stream", {"rateLimit": {"burst": 0}}, ["rateLimit.burst"]),
+    ("stream", {"rateLimit": {"burst": 5.0}}, ["rateLimit.burst"]),
+    ("stream", {"publicKeys": [{"id": "new", "plaintext": MASK}]}, ["publicKeys[0]"]),
     ("stream", {"workspaceId": "another"}, ["workspaceId"]),
     ("destination", {}, ["destinationType"]),
     ("destination", {"destinationType": "postgres", "host": "h"}, ["database", "username"]),
     ("destination", {"destinationType": "clickhouse"}, ["destinationType"]),
     ("destination", {**MINIMAL["destination"], "port": 0}, ["port"]),
+    ("destination", {**MINIMAL["destination"], "port": 1e30}, ["port"]),
     ("function", {}, ["code"]),
     ("service", {"package": ""}, ["package", "version"]),
     ("link", {"fromId": "site", "toId": "none", "data": {"frequency": 0}}, ["data.frequency"]),
@@ -188,6 +191,32 @@ def test_workspaces_keep_objects_apart(api: Api, name: str) -> None:
     api.ask("DELETE", f"/api/{name}/config/stream/{made}")
     assert api.ask("DELETE", f"/api/workspace/{name}").json["id"] == name
     assert "default" in [space["id"] for space in api.ask("GET", "/api/workspace").json]
+
+
+def test_what_is_said_of_a_workspace_can_be_sent_back(api: Api, name: str) -> None:
+    api.ask("POST", "/api/workspace", {"id": name, "name": "One"})
+    path = f"/api/workspace/{name}"
+    assert api.ask("PUT", path, api.ask("GET", path).json).json == {"success": True}
+    assert api.ask("PUT", path, {"slug": ["x"]}).json["errors"][0]["path"] == "slug"
+    assert api.ask("POST", "/api/workspace", {"slug": {}}).status == 400
+
+
+def test_a_link_without_an_end_takes_none_of_another_workspace(api: Api, name: str) -> None:
+    stream, _, link = api.linked()
+    api.config("DELETE", f"stream/{stream}")
+    api.ask("POST", "/api/workspace", {"id": name})
+    assert api.ask("POST", f"/api/{name}/config/stream", {"id": stream}).status == 200
+    assert link not in [one["id"] for one in api.ask("GET", "/api/v1/links").json["links"]]
+    assert api.ask("DELETE", f"/api/{name}/config/stream/{stream}?strict=true&cascade=true").status == 200
+    assert api.config("GET", f"link/{link}").status == 200
+
+
+def test_the_mask_of_a_key_keeps_its_secret(api: Api) -> None:
+    id_ = api.make("stream", privateKeys=["k:one-secret-of-mine"])
+    api.config("PUT", f"stream/{id_}", {"privateKeys": [{"id": "k", "plaintext": MASK}]})
+    event = json.dumps({"event": "e", "userId": "u"}).encode()
+    for key, status in (("k:one-secret-of-mine", 200), (f"k:{MASK}", 401)):
+        assert api.server.request("POST", "/v1/track", event, {"X-Write-Key": key}).status == status
 
 
 @pytest.mark.parametrize("id_", ["v1", "s", "px", "schema", "user", "admin", "workspace"])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from server.management import ApiKeys, Audit, AuthRefusal, Caller, SecretBox
+from server.management import ApiKeys, Audit, AuthRefusal, Caller, SecretBox, SecretError
 from server.management.errors import NotFound
-from storage import Store, StoreOptions
+from server.management.stored import KEY_RECORD, KEY_TABLE
+from storage import Put, Store, StoreOptions
 
 ROOT = Caller("root", "admin")
 TOKEN = "the-admin-token"
@@ -171,3 +172,10 @@ async def test_making_and_revoking_a_key_is_in_the_audit_log(bench: Bench) -> No
     assert created.before is None
     assert created.after == deleted.before == key.said()
     assert text.partition(":")[2] not in str(bench.audit.read(None, 10))
+
+
+async def test_no_key_is_made_under_another_key_file_than_that_of_the_objects(bench: Bench) -> None:
+    fingerprint = SecretBox.open(bench.folder).fingerprint
+    await bench.store.catalog.write([Put(KEY_TABLE, KEY_RECORD, fingerprint)])
+    with pytest.raises(SecretError, match=r"secret\.key"):
+        ApiKeys(bench.store.catalog, SecretBox(bytes(32)), bench.audit, bench.clock)
