@@ -31,6 +31,9 @@ ADMIN_TOKEN: Final = "admin-token"
 """The key id of a caller who has the configuration's admin token."""
 _TABLE: Final = "api_keys"
 _USED_INTERVAL_MS: Final = 60_000
+_EXPIRES_MS_MAX: Final = (
+    253_402_300_799_000  # the last second of the year 9999: what is later cannot be written
+)
 _FAILURES: Final = RateLimit(events_per_second=0.2, burst=10)
 _ADDRESSES_MAX: Final = 4096
 _UNKNOWN: Final = "the API key is unknown, wrong or revoked"
@@ -123,7 +126,8 @@ class ApiKeys:
         id_, secret = f"key-{secrets.token_hex(6)}", secrets.token_urlsafe(24)
         text = f"{id_}:{secret}"
         hint = f"{secret[:3]}*{secret[-3:]}"
-        key = ApiKey(id_, self._digest(text), hint, role, name, self._clock.wall_ms(), expires_ms)
+        ends_ms = None if expires_ms is None else min(expires_ms, _EXPIRES_MS_MAX)
+        key = ApiKey(id_, self._digest(text), hint, role, name, self._clock.wall_ms(), ends_ms)
         said = self._audit.entry(actor.key_id, "create", "key", id_, None, key.said())
         await self._catalog.write([_put(key), *said])
         self._keys[key.hash] = key

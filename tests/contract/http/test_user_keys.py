@@ -40,6 +40,11 @@ def test_a_key_is_shown_once_listed_and_revoked(server: Penstock) -> None:
     assert ask(server, "GET", "/api/user/keys", headers=bearer(key)).status == 401
 
 
+def test_a_key_may_end_after_the_last_time_that_can_be_written(server: Penstock) -> None:
+    key = made(server, expiresAt="9999-12-31T23:59:59-23:59")
+    assert key["expiresAt"] == "9999-12-31T23:59:59.000Z"
+
+
 @pytest.mark.parametrize("role", ["viewer", "editor"])
 def test_keys_are_for_admins(server: Penstock, role: str) -> None:
     key = made(server, role=role)
