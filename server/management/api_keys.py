@@ -31,9 +31,7 @@ ADMIN_TOKEN: Final = "admin-token"
 """The key id of a caller who has the configuration's admin token."""
 _TABLE: Final = "api_keys"
 _USED_INTERVAL_MS: Final = 60_000
-_EXPIRES_MS_MAX: Final = (
-    253_402_300_799_000  # the last second of the year 9999: what is later cannot be written
-)
+_EXPIRES_MS_MAX: Final = 253_402_300_799_000  # the last second of the year 9999, the last one to write
 _FAILURES: Final = RateLimit(events_per_second=0.2, burst=10)
 _ADDRESSES_MAX: Final = 4096
 _UNKNOWN: Final = "the API key is unknown, wrong or revoked"
