@@ -50,10 +50,15 @@ def read_layers(path: Path | None, environ: Mapping[str, str], flags: Mapping[st
 
 
 def coerce(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:
-    """The tree with every `FromText` read as the type its place in the JSON Schema asks for."""
+    """The tree with every `FromText` read as the type its place in the JSON Schema asks for, and 5.0 as 5
+    where that is a whole number.
+    """
     schema = _followed(schema, definitions)
     if isinstance(value, FromText):
         return _read_text(str(value), schema)
+    if isinstance(value, float) and value.is_integer():
+        whole = any(way.get("type") == "integer" for way in schema.get("anyOf", [schema]))
+        return int(value) if whole else value
     schema = _branch(schema, definitions, "object" if isinstance(value, dict) else "array")
     if isinstance(value, dict):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")

@@ -33,7 +33,7 @@ class WriteKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A token bucket: `burst` events at once, refilled at `events_per_second`."""
 
-    events_per_second: Annotated[float, Meta(gt=0)] = 1000
+    events_per_second: Annotated[float, Meta(ge=0.001)] = 1000
     burst: Annotated[int, Meta(ge=1)] = 2000
 
 

@@ -19,7 +19,7 @@ encoding of the batch in flight, which Postgres waits for."""
 BUSY_ROUND_S: Final = 0.0002
 """A round of the loop that takes longer had work for others."""
 
-REST_S: Final = 0.003
+REST_S: Final = 0.005
 """While events are taken in, the loop idles this long after a slice. Giving way is not enough: the thread
 that commits them needs the GIL, which a loop that never idles keeps for a switch interval at every
 hand-over.

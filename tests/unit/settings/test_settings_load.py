@@ -54,6 +54,16 @@ def test_a_whole_configuration(loaded: Loader) -> None:
     assert config.links["site-warehouse"].data.primary_key == ("message_id",)
 
 
+def test_a_whole_number_may_be_written_with_a_point(loaded: Loader) -> None:
+    config = loaded("streams: {site: {rate_limit: {events_per_second: 5.0, burst: 5.0}}}")
+    assert config.streams["site"].rate_limit.burst == 5
+
+
+def test_a_rate_that_is_next_to_none_is_a_fault(loaded: Loader) -> None:
+    with pytest.raises(ConfigErrors, match="must be at least"):
+        loaded("streams: {site: {rate_limit: {events_per_second: 5.0e-324}}}")
+
+
 def test_flag_beats_environment_beats_file(loaded: Loader) -> None:
     text = "server: {host: a, port: 1, name: file}"
     environ = {
