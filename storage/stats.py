@@ -44,7 +44,6 @@ class WalStats:
     oldest_ms: int | None
     """Commit time of the oldest retained event: the horizon of `locate`."""
     dedupe_ids: int
-    dedupe_ids_max: int
     dedupe_window_s: float
     """How far back a repeat is recognised now; at most the option."""
     holes: int

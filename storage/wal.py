@@ -216,7 +216,6 @@ class Wal:
             segments=len(listed),
             oldest_ms=oldest_ms,
             dedupe_ids=len(self._dedupe),
-            dedupe_ids_max=self._dedupe.ids_max,
             dedupe_window_s=self._dedupe.window_s(self._clock.wall_ms()),
             holes=len(self._holes),
             missing_segments=tuple(

@@ -329,6 +329,19 @@ def rows(url: str, sql: str, *arguments: object) -> list[Any]:
     return asyncio.run(run())
 
 
+def row_of(url: str, message_id: str) -> asyncpg.Record:
+    """The one row of an event in the table `events`, once it is there."""
+
+    def look() -> list[Any] | None:
+        if not rows(url, "SELECT 1 FROM information_schema.tables WHERE table_name = 'events'"):
+            return None
+        return rows(url, "SELECT * FROM events WHERE message_id = $1", message_id)
+
+    found = eventually(look, f"a row for {message_id}")
+    assert len(found) == 1
+    return found[0]
+
+
 def delivered(url: str) -> list[str]:
     """messageIds in the table `events`, one for each row."""
     if not rows(url, "SELECT 1 FROM information_schema.tables WHERE table_name = 'events'"):

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from server.warehouse import Value
 
 from .columns import Columns, Names, Place, case_of, flatten, put
-from .parts import EMPTY, TABLE_KEY, object_in
-from .shapes import Event, Made
+from .parts import EMPTY, TABLE_KEY, OneTable, object_in
+from .shapes import Event
 
 # The parts of an event, the later the stronger.
 _LOST, _FIXED, _OWN_TRAITS, _TRAITS, _PROPERTIES = range(5)
@@ -129,19 +129,12 @@ def _at_paths(
     ]
 
 
-class Legacy:
-    """The rules; `table` is where rows go that name no other."""
-
-    deciding = frozenset({TABLE_KEY})
-    undecided = frozenset[str]()
+class Legacy(OneTable):
+    """The rules."""
 
     def __init__(self, table: str) -> None:
-        self._tables = (table,)
-        self.made: Made | None = _made
-
-    def form(self, event: Event, named: str | None) -> tuple[Any, tuple[str, ...]]:
-        """The type of the event, and its table."""
-        return event.get("type"), self._tables if named is None else (named,)
+        super().__init__(table)
+        self.made = _made
 
     def plans(self, names: Names) -> _Plans:
         """Names and trees."""

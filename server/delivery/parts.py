@@ -7,6 +7,7 @@ from typing import Any, Final
 from server.warehouse import Value
 
 from .columns import Columns, Names, put
+from .shapes import Event, Made
 
 TABLE_KEY: Final = "JITSU_TABLE_NAME"
 """Names the table of an event; no column. `server.ingest.restore` takes it from events of browser keys."""
@@ -26,6 +27,23 @@ CONTEXT_FIELDS: Final = frozenset(
         *("location", "network", "os", "page", "referrer", "screen", "timezone", "traits", "userAgent"),
     }
 )
+
+
+class OneTable:
+    """What layouts have in common whose events are one row each. `table` is where rows go that name no other;
+    the attributes are those of `shapes.Teacher`.
+    """
+
+    deciding = frozenset({TABLE_KEY})
+    undecided = frozenset[str]()
+    made: Made | None = None
+
+    def __init__(self, table: str) -> None:
+        self._tables = (table,)
+
+    def form(self, event: Event, named: str | None) -> tuple[Any, tuple[str, ...]]:
+        """The type of the event, and its table."""
+        return event.get("type"), self._tables if named is None else (named,)
 
 
 def context_of(names: Names, source: int, omit: tuple[str, ...] = ()) -> Columns:

@@ -10,25 +10,14 @@ from typing import Any
 from server.warehouse import Value
 
 from .columns import Columns, Names, flatten
-from .parts import ROOT_FIELDS, TABLE_KEY, context_of
-from .shapes import Event, Made
+from .parts import ROOT_FIELDS, TABLE_KEY, OneTable, context_of
+from .shapes import Event
 
 _ROOT, _CONTEXT = range(2)
 
 
-class Passthrough:
-    """The rules; `table` is where rows go that name no other."""
-
-    deciding = frozenset({TABLE_KEY})
-    undecided = frozenset[str]()
-    made: Made | None = None
-
-    def __init__(self, table: str) -> None:
-        self._tables = (table,)
-
-    def form(self, event: Event, named: str | None) -> tuple[Any, tuple[str, ...]]:
-        """The type of the event, and its table."""
-        return event.get("type"), self._tables if named is None else (named,)
+class Passthrough(OneTable):
+    """The rules."""
 
     def plans(self, names: Names) -> Columns:
         """The name tree."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 from server.warehouse import Value
 
 from .columns import Columns, Names, Place, flatten, put
-from .parts import EMPTY, ROOT_FIELDS, TABLE_KEY, context_of, object_in
-from .shapes import Event, Made
+from .parts import EMPTY, ROOT_FIELDS, TABLE_KEY, OneTable, context_of, object_in
+from .shapes import Event
 
 # The parts of an event, the later the stronger.
 _PROPERTIES, _ROOT, _CONTEXT, _OWN_TRAITS, _TRAITS = range(5)
@@ -58,20 +58,12 @@ class _Plans:
         self.no_group = names.name(Place("/traits", "context_group", _CONTEXT, own=True))
 
 
-class SingleTable:
-    """The rules; `table` is where rows go that name no other."""
+class SingleTable(OneTable):
+    """The rules."""
 
     deciding = frozenset({TABLE_KEY, "groupId"})
     undecided = frozenset({"group"})
     """The group of a group event depends on values, not only on keys."""
-    made: Made | None = None
-
-    def __init__(self, table: str) -> None:
-        self._tables = (table,)
-
-    def form(self, event: Event, named: str | None) -> tuple[Any, tuple[str, ...]]:
-        """The type of the event, and its table."""
-        return event.get("type"), self._tables if named is None else (named,)
 
     def plans(self, names: Names) -> _Plans:
         """The name trees of every type."""

@@ -25,7 +25,6 @@ SUPERUSER, USERNAME, DATABASE = "postgres", "penstock", "events"
 PASSWORD_FILE = "penstock.password"
 UNFINISHED = "cluster.new."
 INIT_TIMEOUT_S = 180.0
-CHECK_TIMEOUT_S = 30.0
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 """Nothing is inherited: PG* variables and LD_PRELOAD of our own process are not meant for the server."""
 

@@ -1,7 +1,7 @@
 """The batch family: `{"batch": […]}` bodies, and arrays. A bad item sinks no good one; it is listed."""
 
 from server.ingest import Decoded, decode_batch
-from server.routes.family import Family, IngestRoute, item_errors, json_bytes
+from server.routes.family import Family, IngestRoute, listing
 from server.routes.gateway import error_body
 
 # SDKs append /b or /batch to whatever host they were configured with, hence the doubled and unprefixed forms.
@@ -18,9 +18,7 @@ def _success(decoded: Decoded) -> bytes:
         "receivedEvents": decoded.received,
         "okEvents": good,
     }
-    if decoded.errors:
-        body["errors"] = item_errors(decoded.errors)
-    return json_bytes(body)
+    return listing(body, decoded.errors)
 
 
 FAMILY = Family("batch", error_body)

@@ -9,7 +9,7 @@ from typing import Final
 
 from server.ingest import Decoded, ItemError, decode_classic, decode_lines
 from server.problems import Problem
-from server.routes.family import Family, IngestRoute, item_errors, json_bytes
+from server.routes.family import Family, IngestRoute, item_errors, json_bytes, listing
 
 _OK: Final = b'{"status":"ok"}'
 _PATHS: Final = (
@@ -25,16 +25,11 @@ _RANDOM_PREFIX: Final = "/api."
 
 def _error(problem: Problem, message: str, errors: Sequence[ItemError]) -> bytes:
     """As the seeds show it: `message` says what failed, `error` why."""
-    body: dict[str, object] = {"message": problem.text, "error": message, "code": problem.slug}
-    if errors:
-        body["errors"] = item_errors(errors)
-    return json_bytes(body)
+    return listing({"message": problem.text, "error": message, "code": problem.slug}, errors)
 
 
 def _success(decoded: Decoded) -> bytes:
-    if not decoded.errors:
-        return _OK
-    return json_bytes({"status": "ok", "errors": item_errors(decoded.errors)})
+    return listing({"status": "ok"}, decoded.errors) if decoded.errors else _OK
 
 
 def _bulk_success(decoded: Decoded) -> bytes:

@@ -52,6 +52,11 @@ class IngestRoute:
     event_of_query: EventOfQuery | None = None
 
 
+def listing(body: dict[str, object], errors: Sequence[ItemError]) -> bytes:
+    """An answer as JSON, with the refused items in it if there are any: any route may be sent an array."""
+    return json_bytes({**body, "errors": item_errors(errors)} if errors else body)
+
+
 def item_errors(errors: Sequence[ItemError]) -> list[dict[str, object]]:
     """The `errors` member of an answer: which items of the batch were refused, and why."""
     return [

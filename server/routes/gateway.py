@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from server.ingest import Decoded, ItemError
 from server.problems import Problem
-from server.routes.family import Family, IngestRoute, item_errors, json_bytes
+from server.routes.family import Family, IngestRoute, listing
 
 _OK = b'{"success":true}'
 _TYPES = ("track", "page", "identify", "group", "alias", "screen")
@@ -18,15 +18,11 @@ def error_body(problem: Problem, message: str, errors: Sequence[ItemError]) -> b
         "message": message,
         "error": {"code": problem.slug, "message": message},
     }
-    if errors:
-        body["errors"] = item_errors(errors)
-    return json_bytes(body)
+    return listing(body, errors)
 
 
 def _success(decoded: Decoded) -> bytes:
-    if not decoded.errors:
-        return _OK
-    return json_bytes({"success": True, "errors": item_errors(decoded.errors)})  # of an array of events
+    return listing({"success": True}, decoded.errors) if decoded.errors else _OK
 
 
 FAMILY = Family("gateway", error_body)

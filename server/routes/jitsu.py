@@ -4,22 +4,17 @@ from collections.abc import Sequence
 
 from server.ingest import PATH_TYPES, Decoded, ItemError
 from server.problems import Problem
-from server.routes.family import Family, IngestRoute, item_errors, json_bytes
+from server.routes.family import Family, IngestRoute, listing
 
 _OK = b'{"ok":true}'
 
 
 def _error(problem: Problem, message: str, errors: Sequence[ItemError]) -> bytes:
-    body: dict[str, object] = {"ok": False, "error": message, "code": problem.slug, "message": message}
-    if errors:
-        body["errors"] = item_errors(errors)
-    return json_bytes(body)
+    return listing({"ok": False, "error": message, "code": problem.slug, "message": message}, errors)
 
 
 def _success(decoded: Decoded) -> bytes:
-    if not decoded.errors:
-        return _OK
-    return json_bytes({"ok": True, "errors": item_errors(decoded.errors)})  # of an array of events
+    return listing({"ok": True}, decoded.errors) if decoded.errors else _OK
 
 
 FAMILY = Family("jitsu", _error)

@@ -4,13 +4,11 @@ import base64
 import gzip
 import json
 from collections.abc import Callable
-from typing import Any
 
-import asyncpg
 import pytest
 
 from server.app import ingest_routes
-from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, eventually, rows, track
+from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, row_of, track
 
 _QUERY_KEY = SERVER_KEY.replace(":", "%3A")
 _CLASSIC = [
@@ -45,17 +43,6 @@ def _any_family(message_id: str) -> bytes:
     event = {**_classic(message_id), **ids, "type": "track", "event": "E"}
     del event["api_key"]
     return json.dumps([event]).encode()
-
-
-def _row(url: str, message_id: str) -> asyncpg.Record:
-    def look() -> Any:
-        if not rows(url, "SELECT 1 FROM information_schema.tables WHERE table_name = 'events'"):
-            return None
-        return rows(url, "SELECT * FROM events WHERE message_id = $1", message_id)
-
-    found = eventually(look, f"a row for {message_id}")
-    assert len(found) == 1
-    return found[0]
 
 
 def _keyed(server: Penstock, path: str, body: bytes, **headers: str) -> Answer:
@@ -157,17 +144,18 @@ def test_a_beacon_has_its_key_in_the_query(server: Penstock, warehouse: str) -> 
     headers = {"Content-Type": "text/plain", "Origin": ORIGIN}
     answer = server.request("POST", f"{_BEACON}?writeKey={BROWSER_KEY}", body, headers)
     assert (answer.status, answer.json["okEvents"]) == (200, 1)
-    assert (_row(warehouse, "beacon1")["event"], _row(warehouse, "beacon1")["user_id"]) == ("Tested", "u1")
+    row = row_of(warehouse, "beacon1")
+    assert (row["event"], row["user_id"]) == ("Tested", "u1")
 
 
 # ---- rows
 
 
 @pytest.mark.parametrize("path", _CLASSIC)
-def test_a_classic_event_as_a_row(server: Penstock, warehouse: str, path: str) -> None:
+def test_a_classic_event_as_arow_of(server: Penstock, warehouse: str, path: str) -> None:
     message_id = "classic" + path.replace("/", "-")
     assert _keyed(server, path, json.dumps(_classic(message_id, price=7)).encode()).json == {"status": "ok"}
-    row = _row(warehouse, message_id)
+    row = row_of(warehouse, message_id)
     assert (row["type"], row["event"], row["price"], row["src"]) == ("track", "order", 7, "jitsu")
     assert (row["user_id"], row["anonymous_id"]) == ("user-1", "anon-1")
     assert row["timestamp"].isoformat() == "2026-02-25T14:30:00+00:00"
@@ -180,7 +168,7 @@ def test_a_template_holds_for_its_events(server: Penstock, warehouse: str) -> No
     body = json.dumps({"template": template, "events": events}).encode()
     assert server.request("POST", "/api/v1/s2s/events", body).json == {"status": "ok"}
     for n in range(2):
-        row = _row(warehouse, f"tpl{n}")
+        row = row_of(warehouse, f"tpl{n}")
         assert (row["type"], row["user_id"], row["src"], row["n"]) == ("page", "user-2", "app", n)
 
 
@@ -246,7 +234,7 @@ def test_bulk(
         200,
         {"status": "ok", "receivedEvents": 3, "okEvents": 3, "errors": []},
     )
-    assert [_row(warehouse, message_id)["event"] for message_id in ids] == ["order"] * 3
+    assert [row_of(warehouse, message_id)["event"] for message_id in ids] == ["order"] * 3
 
 
 def test_bulk_says_what_became_of_each_line(server: Penstock) -> None:

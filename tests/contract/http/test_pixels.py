@@ -2,13 +2,11 @@
 
 import base64
 import json
-from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 import pytest
 
-from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, eventually, rows
+from tests.running import BROWSER_KEY, ORIGIN, SERVER_KEY, Answer, Penstock, row_of
 
 _KEY = SERVER_KEY.replace(":", "%3A")
 _TYPES = ["track", "page", "identify", "group", "alias", "screen"]
@@ -42,17 +40,6 @@ def _is_gif(answer: Answer) -> bool:
     )
 
 
-def _row(url: str, message_id: str) -> asyncpg.Record:
-    def look() -> Any:
-        if not rows(url, "SELECT 1 FROM information_schema.tables WHERE table_name = 'events'"):
-            return None
-        return rows(url, "SELECT * FROM events WHERE message_id = $1", message_id)
-
-    found = eventually(look, f"a row for {message_id}")
-    assert len(found) == 1
-    return found[0]
-
-
 @pytest.mark.parametrize("path", _PATHS)
 def test_a_good_pixel(server: Penstock, warehouse: str, path: str) -> None:
     answer = server.request("GET", f"{path}?wk={_KEY}&{_everything('px' + path)}", headers={"Origin": ORIGIN})
@@ -60,7 +47,7 @@ def test_a_good_pixel(server: Penstock, warehouse: str, path: str) -> None:
     assert _is_gif(answer)
     assert "x-penstock-error" not in answer.headers
     assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert _row(warehouse, "px" + path)["user_id"] in ("u", None)
+    assert row_of(warehouse, "px" + path)["user_id"] in ("u", None)
 
 
 @pytest.mark.parametrize("path", _PATHS)
@@ -120,7 +107,7 @@ def test_no_redirect(server: Penstock) -> None:
 def test_datafly_names(server: Penstock, warehouse: str) -> None:
     query = "e=Order%20Completed&uid=u7&aid=a7&p.total=12.5&p.cart.size=3&ts=1771999800000&mid=df1&cb=99"
     assert server.request("GET", f"/v1/pixel/track?wk={_KEY}&{query}").status == 200
-    row = _row(warehouse, "df1")
+    row = row_of(warehouse, "df1")
     assert (row["type"], row["event"], row["user_id"], row["anonymous_id"]) == (
         "track", "Order Completed", "u7", "a7",
     )  # fmt: skip
@@ -131,14 +118,14 @@ def test_datafly_names(server: Penstock, warehouse: str) -> None:
 def test_dotted_names(server: Penstock, warehouse: str) -> None:
     query = "userId=u8&event=Opened&properties.subject=Hi+there&messageId=dot1&context.app.name=mail"
     assert server.request("GET", f"/v1/pixel/track?writeKey={_KEY}&{query}").status == 200
-    row = _row(warehouse, "dot1")
+    row = row_of(warehouse, "dot1")
     assert (row["user_id"], row["subject"], row["context_app_name"]) == ("u8", "Hi there", "mail")
 
 
 def test_rudders_pixel(server: Penstock, warehouse: str) -> None:
     query = f"writeKey={_KEY}&anonymousId=a9&event=Mail%20opened&messageId=rud1"
     assert server.request("GET", f"/pixel/v1/track?{query}").status == 200
-    assert (_row(warehouse, "rud1")["event"], _row(warehouse, "rud1")["anonymous_id"]) == (
+    assert (row_of(warehouse, "rud1")["event"], row_of(warehouse, "rud1")["anonymous_id"]) == (
         "Mail opened",
         "a9",
     )
@@ -150,7 +137,7 @@ def test_the_classic_pixel(server: Penstock, warehouse: str, place: str) -> None
     key = f"&token={_KEY}" if place == "query" else ""
     keyed = event if key else {**event, "api_key": SERVER_KEY}
     assert server.request("GET", f"/api/v1/p.gif?data={_data(keyed)}{key}").status == 200
-    row = _row(warehouse, f"gif-{place}")
+    row = row_of(warehouse, f"gif-{place}")
     assert (row["type"], row["event"], row["user_id"]) == ("track", "open", "u10")
 
 
@@ -158,7 +145,7 @@ def test_a_browsers_pixel_is_stamped(server: Penstock, warehouse: str) -> None:
     headers = {"User-Agent": "Mail/1", "X-Forwarded-For": "203.0.113.7", "Accept-Language": "de"}
     query = f"wk={BROWSER_KEY}&e=Seen&aid=a&mid=stamped1"
     assert server.request("GET", f"/v1/pixel/track?{query}", headers=headers).status == 200
-    row = _row(warehouse, "stamped1")
+    row = row_of(warehouse, "stamped1")
     assert (row["context_ip"], row["context_user_agent"], row["context_locale"]) == (
         "203.0.113.7",
         "Mail/1",

@@ -1,30 +1,17 @@
 """What becomes of an event: the row in Postgres, the answer to "where is my event?", the metrics."""
 
 import json
-from typing import Any
 from urllib.parse import quote
 
-import asyncpg
 import pytest
 
-from tests.running import BROWSER_KEY, Penstock, eventually, rows, track
+from tests.running import BROWSER_KEY, Penstock, eventually, row_of, track
 
 
-def _row(url: str, message_id: str) -> asyncpg.Record:
-    def look() -> Any:
-        if not rows(url, "SELECT 1 FROM information_schema.tables WHERE table_name = 'events'"):
-            return None
-        return rows(url, "SELECT * FROM events WHERE message_id = $1", message_id)
-
-    found = eventually(look, f"a row for {message_id}")
-    assert len(found) == 1
-    return found[0]
-
-
-def test_a_track_event_as_a_row(server: Penstock, warehouse: str) -> None:
+def test_a_track_event_as_arow_of(server: Penstock, warehouse: str) -> None:
     event = track("row1", orderId=7, items=[{"sku": "a"}], price=1.5, paid=True)
     assert server.post("/v1/track", {**event, "timestamp": "2026-02-25T14:30:00.000Z"}).status == 200
-    row = _row(warehouse, "row1")
+    row = row_of(warehouse, "row1")
     assert (row["type"], row["event"], row["user_id"]) == ("track", "Tested", "u1")
     assert (row["order_id"], row["price"], row["paid"], json.loads(row["items"])) == (
         7,
@@ -41,14 +28,14 @@ def test_a_repeat_is_answered_alike_and_stored_once(server: Penstock, warehouse:
     answers = [server.post("/v1/track", track("twice", n=n)) for n in (1, 2)]
     assert [(answer.status, answer.json) for answer in answers] == [(200, {"success": True})] * 2
     assert server.metric("penstock_events_dropped_total", "duplicate") == before + 1
-    assert _row(warehouse, "twice")["n"] == 1
+    assert row_of(warehouse, "twice")["n"] == 1
 
 
 def test_a_browser_event_is_stamped(server: Penstock, warehouse: str) -> None:
     event = {"type": "page", "messageId": "browser1", "anonymousId": "a", "context": {"ip": "9.9.9.9"}}
     headers = {"User-Agent": "Agent/1", "Accept-Language": "fr-FR,fr;q=0.9", "X-Forwarded-For": "203.0.113.9"}
     assert server.post("/v1/page", event, BROWSER_KEY, **headers).status == 200
-    row = _row(warehouse, "browser1")
+    row = row_of(warehouse, "browser1")
     assert (row["context_ip"], row["request_ip"]) == ("203.0.113.9", "203.0.113.9")
     assert (row["context_user_agent"], row["context_locale"]) == ("Agent/1", "fr-FR")
 
@@ -56,7 +43,7 @@ def test_a_browser_event_is_stamped(server: Penstock, warehouse: str) -> None:
 def test_the_ip_policy_of_the_stream(server: Penstock, warehouse: str) -> None:
     event = {"type": "page", "messageId": "ip1", "anonymousId": "a"}
     assert server.post("/v1/page", event, "priv:ate", **{"X-Forwarded-For": "203.0.113.9"}).status == 200
-    assert _row(warehouse, "ip1")["request_ip"] == "203.0.113.0"
+    assert row_of(warehouse, "ip1")["request_ip"] == "203.0.113.0"
 
 
 @pytest.mark.parametrize(
@@ -77,12 +64,12 @@ def test_bodies_that_are_not_strict_json(
         body,
     )
     assert server.request("POST", "/v1/track", event, {"X-Write-Key": "site-s:ssecret"}).status == 200
-    assert _row(warehouse, name)[column] == value
+    assert row_of(warehouse, name)[column] == value
 
 
 def test_where_is_my_event(server: Penstock, warehouse: str) -> None:
     assert server.post("/v1/track", track("find me")).status == 200
-    _row(warehouse, "find me")
+    row_of(warehouse, "find me")
     found = eventually(
         lambda: (
             (answer := server.admin("/api/v1/events/find%20me")).json["events"][0]["links"][0]["state"]
@@ -130,14 +117,14 @@ def test_ids_that_differ_by_a_nul_are_one_event(server: Penstock, warehouse: str
         server.post("/v1/track", track(message_id)) for message_id in ("nul-id", "nul-id\0", "\0nul-id")
     ]
     assert [answer.status for answer in answers] == [200] * 3
-    assert _row(warehouse, "nul-id")["user_id"] == "u1"
+    assert row_of(warehouse, "nul-id")["user_id"] == "u1"
     assert len(server.admin("/api/v1/events/nul-id").json["events"]) == 1
 
 
 def test_a_write_key_in_the_body_is_not_stored(server: Penstock, warehouse: str) -> None:
     event = {**track("keyed"), "writeKey": "site-s:ssecret"}
     assert server.request("POST", "/v1/track", json.dumps(event).encode()).status == 200
-    assert "write_key" not in _row(warehouse, "keyed")
+    assert "write_key" not in row_of(warehouse, "keyed")
 
 
 @pytest.mark.parametrize("message_id", ["a/b?c#d", "100%", "ü ö", "%2F", "../x"])

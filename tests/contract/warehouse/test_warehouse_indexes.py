@@ -109,4 +109,6 @@ async def test_closing_gives_up_a_build(make_destination, make_link, sql):
         await sql.execute("INSERT INTO events VALUES ('open', now())")
         await link.flush({"message_id": "a"})
         async with asyncio.timeout(BUILT_S):
+            while not await sql.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid"):
+                pass  # the build is not under way yet
             await link.destination.close()

@@ -1,7 +1,5 @@
 """A server on a fresh data directory and a fresh database."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from server.embedded import EmbeddedPostgres
 from tests.running import Penstock, configuration, free_port
+from tests.small_disk import mounted
 
 StartFunction = Callable[..., Penstock]
 
@@ -50,18 +49,6 @@ def _end_embedded(data: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 96 MB, which a test may fill."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root (CI runs as root)")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"this machine does not allow mounting: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    """A file system of 96 MB."""
+    with mounted(tmp_path / "disk", 96) as disk:
+        yield disk

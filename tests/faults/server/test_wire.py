@@ -1,14 +1,16 @@
 """The wire between Penstock and Postgres is cut and stalled: mid-COPY, around COMMIT, at random."""
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.faults.proxy import Direction, FaultProxy
 from tests.faults.server.conftest import StartFunction
-from tests.running import Sender, delivered, eventually
+from tests.running import Penstock, Sender, delivered, eventually
 
 # What the wire shows of a step of a flush: the words of our statements, and the server's answer to COMMIT.
 # Other transactions commit too; the one of a flush comes after the progress row was moved.
@@ -28,6 +30,20 @@ def _proxy(url: str) -> FaultProxy:
     return FaultProxy(parts.hostname, parts.port or 5432)
 
 
+@contextlib.asynccontextmanager
+async def _behind_proxy(
+    make_server: StartFunction, database: str
+) -> AsyncIterator[tuple[FaultProxy, Penstock, Sender]]:
+    """A server that has delivered, on connections that are cut: a statement's words are sent once on one."""
+    async with _proxy(database) as proxy:
+        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
+        sender = Sender(server.port)
+        await sender.send(f"a{i}" for i in range(200))
+        await asyncio.to_thread(server.drained)
+        proxy.cut()
+        yield proxy, server, sender
+
+
 _at_each_step = pytest.mark.parametrize(
     ("pattern", "direction", "after"),
     [
@@ -43,12 +59,7 @@ _at_each_step = pytest.mark.parametrize(
 async def test_a_cut_at_each_step_of_a_flush(
     make_server: StartFunction, database: str, pattern: bytes, direction: Direction, after: bytes
 ) -> None:
-    async with _proxy(database) as proxy:
-        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
-        sender = Sender(server.port)
-        await sender.send(f"a{i}" for i in range(200))
-        await asyncio.to_thread(server.drained)
-        proxy.cut()  # a statement's words are sent once on a connection
+    async with _behind_proxy(make_server, database) as (proxy, server, sender):
         proxy.cut_at(pattern, direction, after)
         await sender.send(f"b{i}" for i in range(2_000))
         await asyncio.wait_for(proxy.fired.wait(), 20)
@@ -61,12 +72,7 @@ async def test_a_cut_at_each_step_of_a_flush(
 async def test_kill_9_at_each_step_of_a_flush(
     make_server: StartFunction, database: str, pattern: bytes, direction: Direction, after: bytes
 ) -> None:
-    async with _proxy(database) as proxy:
-        server = await asyncio.to_thread(make_server(_through(database, proxy.port)).start)
-        sender = Sender(server.port)
-        await sender.send(f"a{i}" for i in range(200))
-        await asyncio.to_thread(server.drained)
-        proxy.cut()
+    async with _behind_proxy(make_server, database) as (proxy, server, sender):
         proxy.stall_at(pattern, direction, after)
         await sender.send(f"b{i}" for i in range(2_000))
         await asyncio.wait_for(proxy.fired.wait(), 20)

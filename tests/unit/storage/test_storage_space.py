@@ -1,13 +1,13 @@
 """A disk that is really full: commits are refused before LMDB meets it, and the store goes on."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from storage import Delete, Put, Store, StoreFull, StoreOptions
+from tests.small_disk import mounted
 from tests.unit.storage.workbench import ManualClock, items, opened, put
 
 MIB = 1024 * 1024
@@ -15,17 +15,9 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB, which a test may fill."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root (CI runs as root)")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"this machine does not allow mounting: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    """A file system of 24 MB."""
+    with mounted(tmp_path / "disk", 24) as disk:
+        yield disk
 
 
 def _fill(disk: Path, leave_bytes: int) -> Path:
