@@ -8,7 +8,7 @@ import pytest
 from tests.running import BROWSER_KEY, Penstock, eventually, row_of, track
 
 
-def test_a_track_event_as_arow_of(server: Penstock, warehouse: str) -> None:
+def test_a_track_event_as_a_row(server: Penstock, warehouse: str) -> None:
     event = track("row1", orderId=7, items=[{"sku": "a"}], price=1.5, paid=True)
     assert server.post("/v1/track", {**event, "timestamp": "2026-02-25T14:30:00.000Z"}).status == 200
     row = row_of(warehouse, "row1")

@@ -81,7 +81,7 @@ _queries = st.sampled_from(["", "?wk=" + SERVER_KEY, "?writeKey=%ff%00", "?&=&&w
 )
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(_PATHS),
     body=_bodies,
