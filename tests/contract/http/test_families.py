@@ -152,7 +152,7 @@ def test_a_beacon_has_its_key_in_the_query(server: Penstock, warehouse: str) -> 
 
 
 @pytest.mark.parametrize("path", _CLASSIC)
-def test_a_classic_event_as_arow_of(server: Penstock, warehouse: str, path: str) -> None:
+def test_a_classic_event_as_a_row(server: Penstock, warehouse: str, path: str) -> None:
     message_id = "classic" + path.replace("/", "-")
     assert _keyed(server, path, json.dumps(_classic(message_id, price=7)).encode()).json == {"status": "ok"}
     row = row_of(warehouse, message_id)
