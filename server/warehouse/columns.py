@@ -17,6 +17,8 @@ from server.warehouse.types import FRACTIONS, SECONDS, ColumnType, timestamp_us
 _SAMPLE: Final = 32  # texts looked at to tell a column of few distinct ones
 _SAMPLE_DISTINCT_MAX: Final = 24
 _TEXT_KINDS: Final = frozenset({str, NoneType})
+_FLOATS_ONLY: Final = {float}
+_EXACT_IN_A_DOUBLE_MAX: Final = 2**53
 _TRUTHS: Final = {True: TRUE, False: FALSE, None: NULL}
 
 
@@ -71,6 +73,10 @@ def _integers(values: Sequence[Any]) -> list[bytes]:
 
 
 def _floats(values: Sequence[Any]) -> list[bytes]:
+    if set(map(type, values)) != _FLOATS_ONLY:
+        integers = [number for number in values if type(number) is int]
+        if integers and max(max(integers), -min(integers)) > _EXACT_IN_A_DOUBLE_MAX:
+            raise _UnusualError  # packing would round it
     return [pack_double(8, number) for number in values]
 
 

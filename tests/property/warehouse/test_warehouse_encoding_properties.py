@@ -5,7 +5,7 @@ import re
 from itertools import product
 
 import orjson
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.warehouse.columns import fast_cells
@@ -119,6 +119,8 @@ def test_two_long_names_are_two_columns(one, other):
         st.one_of(*[st.lists(kind, max_size=8) for kind in (values, any_text, times, numbers)]), max_size=3
     )
 )
+@example([[0.5, 2**53 + 1]])
+@example([[2, -(2**53) - 1]])
 def test_a_column_is_encoded_as_its_values_are(parts):
     block = [value for part in parts for value in part]
     for wire in TYPES:
