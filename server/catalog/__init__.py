@@ -6,7 +6,7 @@ other package of the server. Pure: no I/O, any thread.
 """
 
 from server.catalog.checks import SSL_MODES, check_objects, moment_ms
-from server.catalog.faults import SECRET_FIELDS, Fault, fault_path, schema_faults
+from server.catalog.faults import Fault, fault_path, schema_faults
 from server.catalog.names import (
     PARAMETERS,
     PUBLISHED_NAMES,
@@ -31,11 +31,11 @@ from server.catalog.objects import (
     Workspace,
     WriteKey,
 )
+from server.catalog.secrecy import is_secret
 
 __all__ = [
     "PARAMETERS",
     "PUBLISHED_NAMES",
-    "SECRET_FIELDS",
     "SSL_MODES",
     "Datasource",
     "Destination",
@@ -52,6 +52,7 @@ __all__ = [
     "WriteKey",
     "check_objects",
     "fault_path",
+    "is_secret",
     "moment_ms",
     "normalize_destination",
     "normalize_link",

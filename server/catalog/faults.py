@@ -9,22 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-SECRET_FIELDS = frozenset(
-    {
-        "password",
-        "token",
-        "admin_token",
-        "plaintext",
-        "credentials",
-        "sslkey",
-        "sslClientKey",
-        "sslpassword",
-    }
-)
-"""Everything below a field of these names is secret, in whichever object and under whichever name of ours or
-of others.
-"""
-_UNSHOWN_FIELDS = SECRET_FIELDS | {"browser_keys", "server_keys", "publicKeys", "privateKeys"}
+from server.catalog.secrecy import is_secret
+
+_KEYS = frozenset({"browser_keys", "server_keys", "publicKeys", "privateKeys"})
 VALUE_CHARACTERS_MAX = 60
 
 
@@ -92,7 +79,8 @@ def _inner(error: Any) -> list[Any]:
 
 
 def _message(error: Any, kind: str, path: list[str | int]) -> str:
-    given = "the value" if _UNSHOWN_FIELDS & {str(part) for part in path} else _shown(error.instance)
+    unshown = any(part in _KEYS or is_secret(str(part)) for part in path)
+    given = "the value" if unshown else _shown(error.instance)
     if kind == "Type":
         if path and path[-2:-1] in (["browser_keys"], ["server_keys"]):
             return "must be a key: a text (in quotes), or {id, plaintext}"

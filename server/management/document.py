@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from server.catalog import SECRET_FIELDS, Fault, fault_path
+from server.catalog import Fault, fault_path, is_secret
 from server.management.api_keys import Caller
 from server.management.errors import Conflict, Invalid, Provisioned
 from server.management.kinds import complete, normalized, shaped, unknown_options
@@ -173,7 +173,8 @@ def _differences(before: Any, after: Any, path: list[str | int], *, secret: bool
     if isinstance(before, Mapping | None) and isinstance(after, Mapping | None):
         for key in dict.fromkeys([*(before or ()), *(after or ())]):
             pair = ((before or {}).get(key, _NOTHING), (after or {}).get(key, _NOTHING))
-            yield from _differences(*pair, [*path, key], secret=secret or key in SECRET_FIELDS)
+            below = secret or is_secret(key, str(path[-1]) if path else "")
+            yield from _differences(*pair, [*path, key], secret=below)
     elif before != after:
         shown = (
             None if value is _NOTHING else MASK if secret and value else value for value in (before, after)

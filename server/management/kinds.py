@@ -100,7 +100,7 @@ def shaped(kind: str, id_: str, body: Mapping[str, Any]) -> Struct | list[Fault]
     value = {**body, "id": id_}
     if kind in _OPTIONS and isinstance(value.get("data"), dict):
         value["data"] = {key: item for key, item in value["data"].items() if key in _OPTIONS[kind]}
-    faults = [_renamed(kind, fault) for fault in schema_faults(value, _SCHEMAS[kind])]
+    faults = [published_fault(kind, fault) for fault in schema_faults(value, _SCHEMAS[kind])]
     if faults:
         return faults
     try:
@@ -108,7 +108,7 @@ def shaped(kind: str, id_: str, body: Mapping[str, Any]) -> Struct | list[Fault]
     except msgspec.ValidationError as error:  # 5.0 is a whole number to JSON Schema
         found = _PLACE.fullmatch(str(error))
         message, path = found.groups() if found else (str(error), "")
-        return [_renamed(kind, Fault(path, message))]
+        return [published_fault(kind, Fault(path, message))]
 
 
 def unknown_options(kind: str, body: Mapping[str, Any]) -> list[Fault]:
@@ -135,11 +135,11 @@ def relative_fault(kind: str, id_: str, fault: Fault) -> Fault:
     rest = fault.path.removeprefix(prefix)
     if rest == fault.path or rest[:1] not in ("", "."):
         return fault
-    return _renamed(kind, Fault(rest.removeprefix("."), fault.message, fault.hint))
+    return published_fault(kind, Fault(rest.removeprefix("."), fault.message, fault.hint))
 
 
-def _renamed(kind: str, fault: Fault) -> Fault:
-    """With the name of the field as it is published."""
+def published_fault(kind: str, fault: Fault) -> Fault:
+    """A fault with the name of the field as it is published."""
     path, names = fault.path, KINDS[kind].names
     if kind == "destination" and path.startswith("datasource."):
         path, names = path.removeprefix("datasource."), PUBLISHED_NAMES["datasource"]

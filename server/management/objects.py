@@ -18,6 +18,7 @@ from msgspec import Struct
 from server.catalog import Fault, Link, Workspace, check_objects
 from server.management.api_keys import Caller
 from server.management.audit import Audit
+from server.management.ends import LINK_KINDS, end_faults, functions_of, in_use, moved_ends
 from server.management.errors import Conflict, Invalid, NotFound, PreconditionFailed, Provisioned
 from server.management.hashed_keys import comparable, with_hashes
 from server.management.kinds import (
@@ -25,19 +26,19 @@ from server.management.kinds import (
     RESERVED_WORKSPACES,
     complete,
     normalized,
+    published_fault,
     relative_fault,
     shaped,
     unknown_options,
 )
 from server.management.merge import merged_object
+from server.management.recipients import misdirected
 from server.management.secrets import SecretBox, require_same, unmasked
 from server.management.stored import KEY_RECORD, KEY_TABLE, TABLE, Stored, decoded, encoded, record_key
 from server.settings import Config, ConfigErrors
 from storage import Delete, Put, TableEnv
 
 DEFAULT_WORKSPACE: Final = "default"
-_LINKS: Final = ("link", "sync")
-_TYPES: Final = {"link": "push", "sync": "sync"}
 _ID_BYTES: Final = 12
 _END_CHARACTERS: Final = 4
 _WORKSPACE_CHARACTERS: Final = 32
@@ -118,11 +119,9 @@ class Objects:
         ManagementError.
         """
         given = normalized(kind, workspace, body)
-        id_ = given.pop("id", None) or self._new_id(kind, given, workspace)
-        before = self.get(kind, str(id_), workspace)
-        known = {} if before is None else before.body
-        merged = unmasked(merged_object(kind, known, given), known)
-        return self._checked(kind, str(id_), workspace, merged, before, strict=False).value
+        id_ = self._id_of(kind, given, workspace)
+        before = self.get(kind, id_, workspace)
+        return self._checked(kind, id_, workspace, given, before, strict=False).value
 
     async def create(
         self,
@@ -189,9 +188,9 @@ class Objects:
         if item.kind == "workspace":
             inside = (other for kind in KINDS if kind != "workspace" for other in self.all(kind))
             return [other for other in inside if other.workspace == item.id]
-        links = [link for kind in _LINKS for link in self.all(kind, item.workspace)]
+        links = [link for kind in LINK_KINDS for link in self.all(kind, item.workspace)]
         if item.kind == "function":
-            return [link for link in links if f"udf.{item.id}" in _functions(link)]
+            return [link for link in links if f"udf.{item.id}" in functions_of(link)]
         if item.kind == "destination":
             return [link for link in links if link.body["to"] == item.id]
         of = {"stream": "link", "service": "sync"}.get(item.kind)
@@ -211,16 +210,13 @@ class Objects:
         self, kind: str, body: Mapping[str, Any], actor: Caller, workspace: str, strict: bool
     ) -> Stored:
         given = normalized(kind, workspace, body)
-        id_ = given.pop("id", None) or self._new_id(kind, given, workspace)
-        if not isinstance(id_, str):
-            raise Invalid(kind, [Fault("id", "must be a text")])
+        id_ = self._id_of(kind, given, workspace)
         _refuse_reserved(kind, id_, given.get("slug"))
-        for other in _LINKS if kind in _LINKS else (kind,):
+        for other in LINK_KINDS if kind in LINK_KINDS else (kind,):
             if id_ in self._objects[other]:
                 raise Conflict("ALREADY_EXISTS", f"{other} with id {id_} already exists")
         now_ms = self._clock.wall_ms()
-        merged = unmasked(merged_object(kind, {}, given), {})
-        item = self._checked(kind, id_, workspace, merged, None, strict)
+        item = self._checked(kind, id_, workspace, given, None, strict)
         item = replace(item, created_ms=now_ms, updated_ms=now_ms)
         await self._commit([(None, item)], actor)
         return item
@@ -240,12 +236,7 @@ class Objects:
         if given.pop("id", id_) != id_:
             raise Invalid(kind, [Fault("id", "cannot be changed", "make a new object")])
         _refuse_reserved(kind, given.get("slug"))
-        merged = unmasked(merged_object(kind, before.body, given), before.body)
-        moved = [end for end in ("from", "to") if kind in _LINKS and merged.get(end) != before.body[end]]
-        if moved:
-            hint = "delete the link and make a new one: what was delivered belongs to its two ends"
-            raise Invalid(kind, [Fault(f"{end}Id", "cannot be changed", hint) for end in moved])
-        after = self._checked(kind, id_, before.workspace, merged, before, strict)
+        after = self._checked(kind, id_, before.workspace, given, before, strict)
         if after.body == before.body:
             return before
         updated_ms = max(self._clock.wall_ms(), before.updated_ms)
@@ -270,7 +261,7 @@ class Objects:
         if kind == "workspace" and users:
             raise Conflict("NOT_EMPTY", f"workspace {id_} has {len(users)} objects: delete them first")
         if users and strict and not cascade:
-            raise _in_use(item, users)
+            raise in_use(item, users)
         gone = users if cascade else []
         if provisioned := next((link for link in gone if link.provisioned), None):
             raise Provisioned(provisioned.kind, provisioned.id)
@@ -292,20 +283,12 @@ class Objects:
         kind: str,
         id_: str,
         workspace: str,
-        body: dict[str, Any],
+        given: Mapping[str, Any],
         before: Stored | None,
         strict: bool,
     ) -> Stored:
         """The object as it would be, in a configuration that holds. Raises `Invalid`, `Conflict`."""
-        faults: list[Fault] = []
-        if kind == "stream":
-            body, faults = with_hashes(body, before.body if before is not None else {}, self._box)
-        value = shaped(kind, id_, body)
-        faults += value if isinstance(value, list) else []
-        faults += unknown_options(kind, body) if strict else []
-        if isinstance(value, list) or faults:
-            raise Invalid(kind, faults)
-        item = Stored(kind, id_, workspace, 1, False, complete(value, body), value)
+        item = self._formed(kind, id_, workspace, given, before, strict)
         if kind == "link" and before is None and (other := self.link_between(*item.ends, workspace)):
             ends = f"from {other.body['from']!r} to {other.body['to']!r}"
             raise Conflict("ALREADY_EXISTS", f"Link {ends} already exists", {"id": other.id})
@@ -316,6 +299,32 @@ class Objects:
         if faults:
             raise Invalid(kind, faults)
         return item
+
+    def _formed(
+        self,
+        kind: str,
+        id_: str,
+        workspace: str,
+        given: Mapping[str, Any],
+        before: Stored | None,
+        strict: bool,
+    ) -> Stored:
+        """The object with what was given over what was there, if it holds by itself. Raises `Invalid`."""
+        known = {} if before is None else before.body
+        body = unmasked(merged_object(kind, known, given), known)
+        faults = moved_ends(before, body)
+        if kind == "stream":
+            body, without_secret = with_hashes(body, known, self._box)
+            faults += without_secret
+        value = shaped(kind, id_, body)
+        if isinstance(value, list):
+            raise Invalid(kind, [*faults, *value])
+        if before is not None:
+            faults += [published_fault(kind, one) for one in misdirected(given, before.value, value)]
+        faults += unknown_options(kind, body) if strict else []
+        if faults:
+            raise Invalid(kind, faults)
+        return Stored(kind, id_, workspace, 1, False, complete(value, body), value)
 
     async def _commit(self, changes: Sequence[Change], actor: Caller) -> None:
         """Make changes durable, all or none, and then put them in force."""
@@ -355,7 +364,7 @@ class Objects:
             if kind.section is not None
         }
         sections["links"] = {
-            id_: link.value for id_, link in objects["link"].items() if not any(_end_faults(link, objects))
+            id_: link.value for id_, link in objects["link"].items() if not any(end_faults(link, objects))
         }
         return msgspec.structs.replace(self._provisioned, **sections)
 
@@ -367,8 +376,8 @@ class Objects:
         links = dict(config.links)
         if item is not None and isinstance(item.value, Link):
             links[item.id] = item.value
-        if item is not None and item.kind in _LINKS:
-            yield from _end_faults(item, objects)
+        if item is not None and item.kind in LINK_KINDS:
+            yield from end_faults(item, objects)
         streams = {id_: comparable(stream, self._box) for id_, stream in config.streams.items()}
         # Which ends are there was looked at already, in the workspace of each link.
         sources, targets = (
@@ -414,8 +423,17 @@ class Objects:
     def _add(self, item: Stored) -> None:
         self._objects[item.kind][item.id] = item
 
+    def _id_of(self, kind: str, given: dict[str, Any], workspace: str) -> str:
+        """The id that was given, taken out, or a new one. Raises `Invalid`."""
+        id_ = given.pop("id", None)
+        if id_ is None:
+            return self._new_id(kind, given, workspace)
+        if not isinstance(id_, str):
+            raise Invalid(kind, [Fault("id", "must be a text")])
+        return id_
+
     def _new_id(self, kind: str, body: Mapping[str, Any], workspace: str) -> str:
-        if kind not in _LINKS:
+        if kind not in LINK_KINDS:
             return secrets.token_hex(_ID_BYTES)
         ends = "-".join(str(body.get(end, ""))[-_END_CHARACTERS:] for end in ("from", "to"))
         return f"{workspace[:_WORKSPACE_CHARACTERS]}-{ends}-{secrets.token_hex(3)}"
@@ -442,29 +460,3 @@ def _refuse_reserved(kind: str, *words: object) -> None:
     for word in words:
         if kind == "workspace" and isinstance(word, str) and word in RESERVED_WORKSPACES:
             raise Conflict("RESERVED", f"{word} is a word of the API's own paths")
-
-
-def _end_faults(item: Stored, objects: Mapping[str, Mapping[str, Stored]]) -> Iterator[Fault]:
-    """Both ends of a link are there, in its own workspace."""
-    source = "stream" if item.kind == "link" else "service"
-    for field, kind, end in (("fromId", source, item.ends[0]), ("toId", "destination", item.ends[1])):
-        found = objects[kind].get(end)
-        if found is None or found.workspace != item.workspace:
-            yield Fault(field, f"{kind} object with id {end!r} not found in the workspace {item.workspace!r}")
-
-
-def _functions(link: Stored) -> list[str]:
-    return [use["functionId"] for use in link.body["data"].get("functions", ())]
-
-
-def _in_use(item: Stored, users: Sequence[Stored]) -> Conflict:
-    links = [
-        {"id": link.id, "type": _TYPES[link.kind], "fromId": link.ends[0], "toId": link.ends[1]}
-        for link in users
-    ]
-    if item.kind == "function":
-        message = f"Cannot delete function because it is being used by {len(links)} connection(s)"
-        return Conflict("FUNCTION_IN_USE", message, {"connectionsCount": len(links), "connections": links})
-    message = f"Cannot delete {item.kind} because it has {len(links)} linked connections"
-    details = {"linkedConnectionsCount": len(links), "linkedConnections": links}
-    return Conflict("LINKED_CONNECTIONS_EXIST", message, details)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from server.catalog import SECRET_FIELDS
+from server.catalog import is_secret
 
 _log = logging.getLogger("penstock.secrets")
 
@@ -87,7 +87,7 @@ class SecretBox:
 
 def masked(body: Any) -> Any:
     """A copy in which every secret is `MASK`; an empty one stays: there is none."""
-    return _masked(body, secret=False)
+    return _masked(body, "", secret=False)
 
 
 def unmasked(new: Any, old: Any) -> Any:
@@ -95,32 +95,34 @@ def unmasked(new: Any, old: Any) -> Any:
 
     Items of a list are found again by their `id`, else by their place.
     """
-    return _unmasked(new, old, secret=False)
+    return _unmasked(new, old, "", secret=False)
 
 
-def _masked(value: Any, *, secret: bool) -> Any:
+def _masked(value: Any, field: str, *, secret: bool) -> Any:
     if isinstance(value, Mapping):
-        return {key: _masked(item, secret=secret or key in SECRET_FIELDS) for key, item in value.items()}
+        return {
+            key: _masked(item, key, secret=secret or is_secret(key, field)) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_masked(item, secret=secret) for item in value]
+        return [_masked(item, "", secret=secret) for item in value]
     return MASK if secret and value not in (None, "") else value
 
 
-def _unmasked(new: Any, old: Any, *, secret: bool) -> Any:
+def _unmasked(new: Any, old: Any, field: str, *, secret: bool) -> Any:
     if isinstance(new, Mapping):
         known = old if isinstance(old, Mapping) else {}
         result = {}
         for key, item in new.items():
-            below = secret or key in SECRET_FIELDS
+            below = secret or is_secret(key, field)
             if not (below and item == MASK):
-                result[key] = _unmasked(item, known.get(key), secret=below)
+                result[key] = _unmasked(item, known.get(key), key, secret=below)
             elif key in known:
                 result[key] = known[key]
         return result
     if isinstance(new, list | tuple):
         pairs = [(item, _same(item, place, old)) for place, item in enumerate(new)]
         return [
-            known if secret and item == MASK else _unmasked(item, known, secret=secret)
+            known if secret and item == MASK else _unmasked(item, known, "", secret=secret)
             for item, known in pairs
             if known is not None or not (secret and item == MASK)
         ]

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from server.catalog import SECRET_FIELDS
+from server.catalog import is_secret
 from server.management.secrets import SecretBox
 
 TABLE: Final = "objects"
@@ -84,18 +84,20 @@ def encoded(item: Stored, box: SecretBox) -> bytes:
 def decoded(value: bytes, box: SecretBox) -> Record:
     """A record with its secrets as they are. Raises SecretError if the key file is not the one."""
 
-    def unseal(secret: object) -> object:
-        return orjson.loads(box.unseal(secret[_SEALED])) if isinstance(secret, dict) else secret
+    def unseal(secret: Any) -> object:
+        # What was stored before its name counted as a secret's lies there as it is.
+        sealed = isinstance(secret, dict) and secret.keys() == {_SEALED}
+        return orjson.loads(box.unseal(secret[_SEALED])) if sealed else secret
 
     record = msgspec.json.decode(value, type=Record)
     return msgspec.structs.replace(record, body=_secrets_mapped(record.body, unseal))
 
 
-def _secrets_mapped(value: Any, change: Callable[[object], object]) -> Any:
-    """A copy with every secret that there is changed."""
+def _secrets_mapped(value: Any, change: Callable[[Any], object], field: str = "") -> Any:
+    """A copy with every secret that there is changed; `field` holds the value."""
     if isinstance(value, Mapping):
         return {
-            key: change(item) if key in SECRET_FIELDS and item else _secrets_mapped(item, change)
+            key: change(item) if is_secret(key, field) and item else _secrets_mapped(item, change, key)
             for key, item in value.items()
         }
     return [_secrets_mapped(item, change) for item in value] if isinstance(value, list | tuple) else value

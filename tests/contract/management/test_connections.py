@@ -29,7 +29,7 @@ def shown(api: Api, link: str) -> dict[str, object]:
 def test_a_test_changes_nothing_and_needs_a_destination(api: Api) -> None:
     id_ = api.make("destination", password="x")
     before = api.config("GET", f"destination/{id_}")
-    assert api.config("POST", "destination/test", {"id": id_, "port": 1}).json["ok"] is False
+    assert api.config("POST", "destination/test", {"id": id_, "database": "e"}).json["ok"] is False
     assert api.config("GET", f"destination/{id_}").headers["etag"] == before.headers["etag"]
     refused = api.config("POST", "destination/test", {"host": "h"})
     assert "destinationType" in {fault["path"] for fault in refused.json["errors"]}

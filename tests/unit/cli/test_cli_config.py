@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from server.cli import main
+from server.management import MASK
 from tests.running import Penstock, configuration, free_port, running
 
 PASSWORD = "a-password-nobody-sees"
@@ -67,7 +68,11 @@ def test_there_and_back(server: Penstock, tmp_path: Path) -> None:
         assert "nobody-sees" not in said
     assert config(server, "apply", str(tmp_path / "out.yaml"), "--prune").stdout == "nothing changes\n"
 
-    changed = written(tmp_path, text.replace("6432", "6433"))
+    moved = text.replace("6432", "6433")
+    refused = config(server, "apply", written(tmp_path, moved))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "destinations.pg.password: must be given again" in refused.stderr
+    changed = written(tmp_path, moved.replace(f"password: {MASK}", f"password: {PASSWORD}"))
     assert "~ destination pg\n    datasource.port: 6432 → 6433\n" in config(server, "apply", changed).stdout
     pruned = config(server, "apply", written(tmp_path, "streams: {}"), "--prune")
     assert pruned.stdout == "- link web-pg\n- destination pg\n- stream web\napplied: 3 deleted\n"
