@@ -17,7 +17,7 @@ from server.routes.answers import Answers
 from server.routes.body import Bodies, declared_length
 from server.routes.bootstrap import Documents
 from server.routes.family import Family, IngestRoute
-from server.routes.framework import Framework
+from server.routes.framework import Framework, Routes
 from server.routes.lane import IngestLane
 from server.routes.management import is_management_path
 from server.routes.refusal import Refused
@@ -121,7 +121,7 @@ def _family_of(path: str) -> Family:
 
 def make_framework() -> Application:
     """The BlackSheep application for routes that are not hot. Not the library's shared default router."""
-    app = Application(router=Router(), show_error_details=False)
+    app = Routes(router=Router(), show_error_details=False)
 
     async def unmatched(request: Request) -> Response:
         """The prefix is known, so it is the method or the rest of the path that does not fit."""

@@ -43,6 +43,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
         Problem("unsupported_encoding", 415, False, "Content-Encoding must be gzip or identity"),
         Problem("rate_limited", 429, True, "too many events for this write key"),
         Problem("too_many_failures", 429, True, "too many wrong API keys from this address"),
+        Problem("internal", 500, False, "the server failed at this; its log says how"),
         Problem("overloaded", 503, True, "too many bytes in flight"),
         Problem("body_timeout", 408, True, "the body did not arrive in time"),
         Problem("backlog_full", 503, True, "a link of this stream is too far behind"),

@@ -2,24 +2,48 @@
 
 Granian serves one interface per server. Ingest wants RSGI (a sixth more requests per second, ARCHITECTURE.md,
 Decisions), BlackSheep speaks ASGI; its routes are not hot, so their requests and answers are passed on whole.
-Event-loop thread.
+What goes wrong there is answered as every refusal is: JSON, and nothing of its inside. Event-loop thread.
 """
 
+import logging
 from typing import Any, Final
 from urllib.parse import quote
 
-from blacksheep import Application
+from blacksheep import Application, Request, Response
+from blacksheep.exceptions import HTTPException
 
 from server.clock import SystemClock
 from server.ingest import Refusal
 from server.problems import PROBLEMS
+from server.routes.admin import problem_response
 from server.routes.body import Bodies, declared_length
 from server.routes.family import json_bytes
 from server.routes.refusal import Refused
 from server.routes.rsgi import Scope, Transport
 
+_log = logging.getLogger("penstock.routes")
+
 BODY_BYTES_MAX: Final = 1024 * 1024
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+_REFUSALS: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_REQUEST_ID_CHARACTERS_MAX: Final = 128
+_PATH_CHARACTERS_MAX: Final = 200
+
+
+class Routes(Application):
+    """BlackSheep's application, but for what becomes of an exception: its own answers are plain text, and its
+    log has the query, where tokens may be.
+    """
+
+    async def handle_request_handler_exception(self, request: Request, exc: Exception) -> Response:
+        """A refusal of the framework as one of ours; anything else is a defect of the server."""
+        if isinstance(exc, HTTPException) and exc.status < 500:
+            return problem_response(_REFUSALS.get(exc.status, "bad_request"))
+        id_ = request.get_first_header(b"x-request-id")
+        _log_failure(request.method, request.url.path.decode("utf-8", "replace"), id_, exc)
+        return problem_response("internal")
 
 
 class Framework:
@@ -32,6 +56,14 @@ class Framework:
 
     async def handle(self, scope: Scope, transport: Transport) -> None:
         """Let the application answer, once the body is here. Of other methods none is read."""
+        try:
+            await self._handle(scope, transport)
+        except Exception as error:  # whatever it is, the client gets an answer
+            id_ = scope.headers.get("x-request-id")
+            _log_failure(scope.method, scope.path, id_ and id_.encode(), error)
+            _refuse(Refused("internal"), transport)
+
+    async def _handle(self, scope: Scope, transport: Transport) -> None:
         if scope.method not in _WITH_BODY:
             return await _call(self._app, scope, transport, b"")
         declared = declared_length(scope.headers)
@@ -46,6 +78,13 @@ class Framework:
         if isinstance(body, Refusal):
             return _refuse(Refused(body.slug, body.detail), transport)
         return await _call(self._app, scope, transport, body)
+
+
+def _log_failure(method: str, path: str, request_id: bytes | None, error: Exception) -> None:
+    """With the id that a proxy or the client gave the request, if it has one; without the query."""
+    id_ = (request_id or b"").decode("ascii", "replace")[:_REQUEST_ID_CHARACTERS_MAX]
+    said = f" (request {id_!r})" if id_ else ""
+    _log.error("%s %r failed%s", method, path[:_PATH_CHARACTERS_MAX], said, exc_info=error)
 
 
 def _refuse(refused: Refused, transport: Transport) -> None:
