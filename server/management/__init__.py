@@ -4,7 +4,7 @@ What the configuration file declares is provisioned and never written here. Even
 """
 
 from server.management.api_keys import ADMIN_TOKEN, ROLES, ApiKey, ApiKeys, AuthRefusal, Caller, Role
-from server.management.audit import Audit, AuditEntry
+from server.management.audit import Act, Audit, AuditEntry
 from server.management.document import SECTIONS, Difference, apply_document, differences, export_document
 from server.management.errors import (
     Conflict,
@@ -28,6 +28,7 @@ __all__ = [
     "RESERVED_WORKSPACES",
     "ROLES",
     "SECTIONS",
+    "Act",
     "ApiKey",
     "ApiKeys",
     "Audit",

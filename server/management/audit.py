@@ -1,11 +1,10 @@
 """The audit log: who changed what and when, with what it was before and is after; secrets masked.
 
-An entry is written together with its change, in one catalog write. The log is bounded: the oldest entries
-leave with the write that would go beyond it. Event-loop thread.
+An entry is written together with its change, in one catalog write, and counts once that is durable. The log
+is bounded: the oldest entries leave with the write that would go beyond it. Event-loop thread.
 """
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,10 +21,22 @@ _SCAN_ENTRIES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change. `number` grows; `who` is the id of an API key. Before a creation and after a deletion there
+class Act:
+    """One change as it is made. `who` is the id of an API key. Before a creation and after a deletion there
     is nothing.
     """
+
+    who: str
+    action: str
+    kind: str
+    id: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change as it was made, secrets masked. `number` grows."""
 
     number: int
     at_ms: int
@@ -44,35 +55,35 @@ class Audit:
         self._catalog = catalog
         self._clock = clock
         self._bytes_max = bytes_max
-        self._sizes: deque[tuple[bytes, int]] = deque()
+        self._sizes: dict[bytes, int] = {}
+        """Of what is durable, the oldest first."""
         self._size_bytes = 0
+        self._number = 0
         after: bytes | None = None
         while page := catalog.scan(_TABLE, after=after, limit=_SCAN_ENTRIES):
             for key, value in page:
                 self._remember(key, len(value))
             after = page[-1][0]
+        if after is not None:
+            self._number = int.from_bytes(after, "big")
 
-    def entry(
-        self,
-        who: str,
-        action: str,
-        kind: str,
-        id_: str,
-        before: Mapping[str, Any] | None,
-        after: Mapping[str, Any] | None,
-    ) -> list[Put | Delete]:
-        """What is to be written with the change for it to be in the log. Secrets are masked here."""
-        number = max(self._clock.wall_ms() * 1000, self._last() + 1)
-        fields = (self._clock.wall_ms(), who, action, kind, id_, masked(before), masked(after))
-        value = orjson.dumps(fields)
-        key = number.to_bytes(8, "big")
-        self._remember(key, len(value))
-        ops: list[Put | Delete] = [Put(_TABLE, key, value)]
-        while self._size_bytes > self._bytes_max and len(self._sizes) > 1:
-            oldest, size_bytes = self._sizes.popleft()
-            self._size_bytes -= size_bytes
-            ops.append(Delete(_TABLE, oldest))
-        return ops
+    async def write(self, ops: Sequence[Put | Delete], acts: Sequence[Act]) -> None:
+        """Write a change and what is to be said of it, both or neither; secrets are masked here. Durable on
+        return; raises StorageError.
+        """
+        now_ms = self._clock.wall_ms()
+        entries: list[tuple[bytes, bytes]] = []
+        for act in acts:
+            self._number = max(now_ms * 1000, self._number + 1)
+            fields = (now_ms, act.who, act.action, act.kind, act.id, masked(act.before), masked(act.after))
+            entries.append((self._number.to_bytes(8, "big"), orjson.dumps(fields)))
+        old = self._beyond_bound(sum(len(value) for _, value in entries))
+        gone = [Delete(_TABLE, key) for key in old]
+        await self._catalog.write([*ops, *(Put(_TABLE, key, value) for key, value in entries), *gone])
+        for key, value in entries:
+            self._remember(key, len(value))
+        for key in old:
+            self._size_bytes -= self._sizes.pop(key, 0)
 
     def read(self, before: int | None, limit: int) -> list[AuditEntry]:
         """The newest first, those with a lesser number than `before`; fewer than `limit` if they are large
@@ -89,9 +100,17 @@ class Audit:
             key = more[-1][0]
         return [AuditEntry(int.from_bytes(key, "big"), *orjson.loads(value)) for key, value in found]
 
-    def _last(self) -> int:
-        return int.from_bytes(self._sizes[-1][0], "big") if self._sizes else 0
+    def _beyond_bound(self, more_bytes: int) -> list[bytes]:
+        """The oldest entries, which must go for so many bytes to come."""
+        found: list[bytes] = []
+        size_bytes = self._size_bytes + more_bytes
+        for key, entry_bytes in self._sizes.items():
+            if size_bytes <= self._bytes_max:
+                break
+            found.append(key)
+            size_bytes -= entry_bytes
+        return found
 
     def _remember(self, key: bytes, size_bytes: int) -> None:
-        self._sizes.append((key, size_bytes))
+        self._sizes[key] = size_bytes
         self._size_bytes += size_bytes

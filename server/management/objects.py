@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from server.catalog import Fault, Link, Workspace, check_objects
 from server.management.api_keys import Caller
-from server.management.audit import Audit
+from server.management.audit import Act, Audit
 from server.management.ends import LINK_KINDS, end_faults, functions_of, in_use, moved_ends
 from server.management.errors import Conflict, Invalid, NotFound, PreconditionFailed, Provisioned
 from server.management.hashed_keys import comparable, with_hashes
@@ -329,6 +329,7 @@ class Objects:
     async def _commit(self, changes: Sequence[Change], actor: Caller) -> None:
         """Make changes durable, all or none, and then put them in force."""
         ops: list[Put | Delete] = []
+        acts: list[Act] = []
         for before, after in changes:
             item = after or before
             assert item is not None
@@ -336,11 +337,11 @@ class Objects:
             key = record_key(item.kind, item.id)
             ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
             shown = (None if before is None else before.body, None if after is None else after.body)
-            ops += self._audit.entry(actor.key_id, action, item.kind, item.id, *shown)
+            acts.append(Act(actor.key_id, action, item.kind, item.id, *shown))
         ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
         config = self._effective(objects)
-        await self._catalog.write(ops)
+        await self._audit.write(ops, acts)
         before_config, self.config, self._objects = self.config, config, objects
         await self._on_change(before_config, config)
 

@@ -60,7 +60,7 @@ class Framework:
             await self._handle(scope, transport)
         except Exception as error:  # whatever it is, the client gets an answer
             id_ = scope.headers.get("x-request-id")
-            _log_failure(scope.method, scope.path, id_ and id_.encode(), error)
+            _log_failure(scope.method, scope.path, None if id_ is None else id_.encode(), error)
             _refuse(Refused("internal"), transport)
 
     async def _handle(self, scope: Scope, transport: Transport) -> None:

@@ -132,10 +132,22 @@ async def test_the_last_use_is_kept(bench: Bench) -> None:
 async def test_failures_are_limited_for_each_address(bench: Bench) -> None:
     _, text = await bench.keys.create("admin", ROOT)
     assert [bench.refused("key-1:guess") for _ in range(10)] == ["key_unauthorized"] * 10
-    assert bench.refused(text) == "too_many_failures"
-    assert isinstance(bench.ask(text, "192.0.2.2"), Caller)
-    bench.clock.now_s += 5
+    assert bench.refused("key-1:guess") == "too_many_failures"
+    assert bench.refused("key-1:guess", "192.0.2.2") == "key_unauthorized"
     assert isinstance(bench.ask(text), Caller)
+    bench.clock.now_s += 5
+    assert bench.refused("key-1:guess") == "key_unauthorized"
+
+
+@pytest.mark.parametrize(("token", "let_in"), [("sixteen-letters-", True), ("fifteen-letters", False)])
+async def test_who_guesses_locks_out_no_secret_that_cannot_be_guessed(
+    bench: Bench, token: str, let_in: bool
+) -> None:
+    keys = ApiKeys(bench.store.catalog, SecretBox.open(bench.folder), bench.audit, bench.clock, token)
+    for _ in range(10):
+        assert isinstance(keys.authenticate(None, "192.0.2.1", "wrong"), AuthRefusal)
+    assert isinstance(keys.authenticate(None, "192.0.2.1", token), Caller) is let_in
+    assert isinstance(keys.authenticate(None, "192.0.2.2", token), Caller)
 
 
 async def test_a_network_of_ipv6_is_one_address(bench: Bench) -> None:
