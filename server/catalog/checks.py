@@ -18,7 +18,7 @@ _SCHEMA_BYTES_MAX = 63  # what Postgres keeps of a name
 START_WORDS = ("oldest", "now")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOST = re.compile(r"^[A-Za-z0-9.-]+(:\d+)?$")
+_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?(:[0-9]{1,5})?")
 
 
 def check_objects(
@@ -80,7 +80,7 @@ def _stream(stream: Stream) -> Iterator[Fault]:
                 "write https://shop.example.com, without a path or wildcard, or * alone",
             )
     for index, domain in enumerate(stream.domains):
-        if not _HOST.match(domain):
+        if not _HOST.fullmatch(domain):
             path = fault_path(["streams", stream.id, "domains", index])
             yield Fault(path, f"{domain!r} is not a host name", "write shop.example.com, without a scheme")
     if stream.domain_fallback and not stream.domains:

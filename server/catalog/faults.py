@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.catalog.objects import LINE
 from server.catalog.secrecy import is_secret
 
 _KEYS = frozenset({"browser_keys", "server_keys", "publicKeys", "privateKeys"})
@@ -96,6 +97,8 @@ def _message(error: Any, kind: str, path: list[str | int]) -> str:
         return "must not be empty"
     if kind == "MaxLength":
         return f"must have at most {error.kind.limit} characters"
+    if kind == "Pattern" and error.kind.pattern == LINE:
+        return "must not have control characters in it"
     if kind == "Pattern":
         return f"{given} may not be used: letters, digits, dot, dash and underscore only, at most 64"
     return str(error.message)

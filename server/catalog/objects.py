@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 CODE_CHARACTERS_MAX = 500_000
+LINE = r"^[^\x00-\x1f\x7f]*$"
+"""What is said on wires, in headers and in SQL has no control characters."""
 
 Id = Annotated[
     str,
@@ -14,14 +16,16 @@ Id = Annotated[
     ),
 ]
 
+Line = Annotated[str, Meta(pattern=LINE)]
+
 
 class WriteKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A credential that may write to a stream. `token` is what a client sends, whole, and is secret; a key
     that came by the management API is known by its keyed digest (hexadecimal) alone.
     """
 
-    id: Annotated[str, Meta(min_length=1, max_length=128)]
-    token: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    id: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=128)]
+    token: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=256)] | None = None
     hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")] | None = None
     hint: Annotated[str, Meta(max_length=16)] = ""
     """A few characters of the secret, by which a person knows it again."""
@@ -44,9 +48,9 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str = ""
     browser_keys: tuple[WriteKey, ...] = ()
     server_keys: tuple[WriteKey, ...] = ()
-    origins: tuple[str, ...] = ()
+    origins: tuple[Line, ...] = ()
     """Pages that may use a browser key: `https://host[:port]`, a bare host, or `*`; empty: none may."""
-    domains: tuple[str, ...] = ()
+    domains: tuple[Line, ...] = ()
     """Hosts for which a keyless request on /api/s/* belongs to this stream, if `domain_fallback` is on."""
     domain_fallback: bool = False
     rate_limit: RateLimit = RateLimit()
@@ -60,12 +64,12 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Datasource(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Postgres to connect to."""
 
-    host: Annotated[str, Meta(min_length=1)]
+    host: Annotated[str, Meta(pattern=LINE, min_length=1)]
     port: Annotated[int, Meta(ge=1, le=65535)] = 5432
-    db: Annotated[str, Meta(min_length=1)]
-    schema: Annotated[str, Meta(min_length=1, max_length=63)] = "public"
-    username: Annotated[str, Meta(min_length=1)]
-    password: str = ""
+    db: Annotated[str, Meta(pattern=LINE, min_length=1)]
+    schema: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=63)] = "public"
+    username: Annotated[str, Meta(pattern=LINE, min_length=1)]
+    password: Line = ""
     parameters: dict[str, str] = {}
     """Connection parameters, `sslmode` above all; its default is `prefer`."""
 
@@ -80,7 +84,7 @@ class Destination(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     name: str = ""
     type: Literal["postgres"]
     embedded: bool = False
-    schema: Annotated[str, Meta(min_length=1, max_length=63)] = "public"
+    schema: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=63)] = "public"
     """The schema of the tables in the embedded Postgres; a datasource names its own."""
     datasource: Datasource | None = None
 
@@ -88,7 +92,7 @@ class Destination(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class FunctionUse(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """A function on a link: `udf.` and the id of a function, or the name of a built-in one."""
 
-    function_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    function_id: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=200)]
     function_options: dict[str, Any] = {}
 
 
@@ -102,15 +106,15 @@ class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, re
     )
     keep_original_names: bool = False
     """Columns keep the names that keys have (messageId); false: snake case (message_id)."""
-    table_name: Annotated[str, Meta(min_length=1, max_length=63)] = "events"
+    table_name: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=63)] = "events"
     """Of all events; with layout `segment`, which has tables of its own, of what has no type."""
-    table_name_template: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    table_name_template: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=200)] | None = None
     """The table of each event, with `{{.path}}` for a value in it; `table_name` if there is no such value."""
-    primary_key: tuple[str, ...] = ("message_id",)
+    primary_key: tuple[Line, ...] = ("message_id",)
     """`message_id` stands for the column of the message id, whatever the layout calls it."""
     deduplicate: bool = True
     """Merge rows by `primary_key`; false: insert only."""
-    timestamp_column: str | None = "timestamp"
+    timestamp_column: Line | None = "timestamp"
     """`timestamp` stands for the column of the event's time, whatever the layout calls it."""
     partition: Literal["none", "day"] = "none"
     """day: tables that Penstock makes are partitioned by the day of receipt."""
@@ -131,19 +135,19 @@ class SyncStream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How one stream of a service is copied."""
 
     sync_mode: Literal["full_refresh", "incremental"] = "full_refresh"
-    table_name: Annotated[str, Meta(min_length=1, max_length=63)] | None = None
-    cursor_field: tuple[str, ...] = ()
+    table_name: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=63)] | None = None
+    cursor_field: tuple[Line, ...] = ()
 
 
 class SyncData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """How a service is copied to a destination. Kept, and not run yet."""
 
     streams: dict[str, SyncStream] = {}
-    namespace: str | None = None
-    table_name_prefix: Annotated[str, Meta(max_length=63)] = ""
-    schedule: Annotated[str, Meta(max_length=100)] | None = None
+    namespace: Line | None = None
+    table_name_prefix: Annotated[str, Meta(pattern=LINE, max_length=63)] = ""
+    schedule: Annotated[str, Meta(pattern=LINE, max_length=100)] | None = None
     """When it is copied: five fields of cron."""
-    timezone: Annotated[str, Meta(max_length=64)] = "Etc/UTC"
+    timezone: Annotated[str, Meta(pattern=LINE, max_length=64)] = "Etc/UTC"
     deduplicate: bool = True
     disabled: bool = False
 
@@ -152,8 +156,8 @@ class Link(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A stream's events go to a destination."""
 
     id: Id
-    from_id: str = field(name="from")
-    to_id: str = field(name="to")
+    from_id: Line = field(name="from")
+    to_id: Line = field(name="to")
     data: LinkData = LinkData()
 
 
@@ -161,8 +165,8 @@ class Sync(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A service is copied to a destination."""
 
     id: Id
-    from_id: str = field(name="from")
-    to_id: str = field(name="to")
+    from_id: Line = field(name="from")
+    to_id: Line = field(name="to")
     data: SyncData = SyncData()
 
 
@@ -187,8 +191,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     id: Id
     name: str = ""
     protocol: Literal["airbyte"] = "airbyte"
-    package: Annotated[str, Meta(min_length=1, max_length=200)]
-    version: Annotated[str, Meta(min_length=1, max_length=100)]
+    package: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=200)]
+    version: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=100)]
     credentials: dict[str, Any] = {}
     """Secret, all of it."""
     authorized: bool = False

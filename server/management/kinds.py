@@ -72,6 +72,7 @@ KINDS: Final = {
         Kind("workspace", Workspace),
     )
 }
+_EXACT_MAX: Final = 2**53
 _SCHEMAS: Final = {name: msgspec.json.schema(kind.shape) for name, kind in KINDS.items()}
 _OPTIONS: Final = {
     name: {field.encode_name for field in msgspec.structs.fields(KINDS[name].shape.__annotations__["data"])}
@@ -104,11 +105,21 @@ def shaped(kind: str, id_: str, body: Mapping[str, Any]) -> Struct | list[Fault]
     if faults:
         return faults
     try:
-        return msgspec.convert(value, KINDS[kind].shape)
-    except msgspec.ValidationError as error:  # 5.0 is a whole number to JSON Schema
+        return msgspec.convert(_whole(value), KINDS[kind].shape)
+    except msgspec.ValidationError as error:
         found = _PLACE.fullmatch(str(error))
         message, path = found.groups() if found else (str(error), "")
         return [published_fault(kind, Fault(path, message))]
+
+
+def _whole(value: Any) -> Any:
+    """5.0 is a whole number to JSON Schema, as 5 is."""
+    if isinstance(value, Mapping):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    exact = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_MAX
+    return int(value) if exact else value
 
 
 def unknown_options(kind: str, body: Mapping[str, Any]) -> list[Fault]:

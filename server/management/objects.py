@@ -436,8 +436,13 @@ class Objects:
     def _new_id(self, kind: str, body: Mapping[str, Any], workspace: str) -> str:
         if kind not in LINK_KINDS:
             return secrets.token_hex(_ID_BYTES)
-        ends = "-".join(str(body.get(end, ""))[-_END_CHARACTERS:] for end in ("from", "to"))
+        ends = "-".join(_ending(body.get(end)) for end in ("from", "to"))
         return f"{workspace[:_WORKSPACE_CHARACTERS]}-{ends}-{secrets.token_hex(3)}"
+
+
+def _ending(end: object) -> str:
+    """Of an id; nothing of what is none: that is a fault of its own."""
+    return end[-_END_CHARACTERS:] if isinstance(end, str) and end.isascii() and end.isprintable() else ""
 
 
 class _Trial(Objects):

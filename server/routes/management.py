@@ -203,7 +203,8 @@ class Management:
         asked = self._asked(request, "editor", "link")
         body = await _body(request)
         if not isinstance(body.get("id"), str):
-            raise _Refused(_faulty("the link needs its id", [("id", "is missing")]))
+            wrong = "is missing" if body.get("id") is None else "must be a text"
+            raise _Refused(_faulty("the link needs its id", [("id", wrong)]))
         item = await self._patched(asked, self._existing(asked, body["id"]), body)
         return _with_etag(json_response(200, {"id": item.id, "created": False}), item)
 
@@ -370,7 +371,9 @@ def _error_response(error: ManagementError) -> Response:
     if isinstance(error, Invalid):
         return _faulty(str(error), [(fault.path, _said(fault.message, fault.hint)) for fault in error.faults])
     if isinstance(error, PreconditionFailed):
-        response = problem_response("precondition_failed", str(error))
+        problem = PROBLEMS["precondition_failed"]
+        said: dict[str, object] = {"message": str(error), "error": problem.slug, "etag": error.etag}
+        response = json_response(problem.status, said)
         response.headers.add(b"ETag", error.etag.encode())
         return response
     assert isinstance(error, Conflict)

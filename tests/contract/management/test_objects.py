@@ -68,6 +68,11 @@ def test_a_merge_patch_goes_deep_and_null_removes(api: Api) -> None:
     assert shown["username"] == "u"
 
 
+def test_a_whole_number_may_have_a_point(api: Api) -> None:
+    id_ = api.make("stream", rateLimit={"burst": 5.0})
+    assert json.dumps(api.get("stream", id_)["rateLimit"]["burst"]) == "5"
+
+
 def test_a_secret_is_masked_and_the_mask_keeps_it(api: Api) -> None:
     id_ = api.make("destination", password="pa55word", sslClientKey="PEM-KEY")
     answer = api.config("GET", f"destination/{id_}")
@@ -107,8 +112,15 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("stream", {"origins": ["null"], "domains": ["a b"]}, ["authorizedJavaScriptDomains[0]", "domains[0]"]),
     ("stream", {"id": "with space"}, ["id"]),
     ("stream", {"id": 7}, ["id"]),
+    ("stream", {"id": 0}, ["id"]),
+    ("stream", {"id": ""}, ["id"]),
+    ("stream", {"domains": ["a.example", "b\n", "...", "c:8x"]}, ["domains[1]"]),
+    ("stream", {"domains": ["...", "c:8x", "a..b"]}, [f"domains[{place}]" for place in range(3)]),
+    ("stream", {"origins": ["https://a\n"]}, ["authorizedJavaScriptDomains[0]"]),
+    ("stream", {"publicKeys": [{"id": "a\x1b", "plaintext": "b\n"}]}, ["publicKeys[0].id"]),
+    ("destination", {**MINIMAL["destination"], "username": "u\0database\0other"}, ["username"]),
     ("stream", {"rateLimit": {"burst": 0}}, ["rateLimit.burst"]),
-    ("stream", {"rateLimit": {"burst": 5.0}}, ["rateLimit.burst"]),
+    ("stream", {"rateLimit": {"burst": 5.5}}, ["rateLimit.burst"]),
     ("stream", {"publicKeys": [{"id": "new", "plaintext": MASK}]}, ["publicKeys[0]"]),
     ("stream", {"workspaceId": "another"}, ["workspaceId"]),
     ("destination", {}, ["destinationType"]),
@@ -120,6 +132,8 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("service", {"package": ""}, ["package", "version"]),
     ("link", {"fromId": "site", "toId": "none", "data": {"frequency": 0}}, ["data.frequency"]),
     ("link", {"fromId": "none", "toId": "none"}, ["fromId", "toId"]),
+    ("link", {"id": 0, "fromId": "site", "toId": "x"}, ["id"]),
+    ("link", {"fromId": "site", "toId": "x", "data": {"tableName": "a\0"}}, ["data.tableName"]),
     ("link", {"fromId": "site", "toId": "x", "type": "pull"}, ["type"]),
 ]
 
@@ -129,7 +143,9 @@ def test_every_fault_has_its_path(api: Api, kind: str, body: dict[str, Any], pat
     before = api.config("GET", kind).json
     answer = api.config("POST", kind, body)
     assert answer.status == 400
-    assert set(paths) <= {fault["path"] for fault in answer.json["errors"]}
+    faults = {fault["path"] for fault in answer.json["errors"]}
+    assert set(paths) <= faults
+    assert "id" in paths or "id" not in faults
     assert answer.json["message"]
     assert api.config("GET", kind).json == before
 
