@@ -14,16 +14,21 @@ import msgspec
 
 from storage import Put, TableEnv
 
+from .stays import Stays
+
 TABLE: Final = "checkpoints"
 _NO_GENERATION: Final = 0
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """A batch about to be flushed under the epoch of its checkpoint: the events in (after, last]."""
+    """A batch about to be flushed under the epoch of its checkpoint, to the database `place`: the events in
+    (after, last].
+    """
 
     batch_id: str
     after: int
     last: int
+    place: str = ""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -34,7 +39,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     or before it was never its own. `due_ms` is the wall time at which a mode-batch link flushes, None =
     nothing waits. `release` counts the batches of parked events that landed; `paused`: by an operator.
     `left_out` is that of the last outcome applied. `stream` is whose offsets these are ("" in records from
-    before there was the field); `removed_ms` when the link was deleted.
+    before there was the field); `removed_ms` when the link was deleted. `stays` says for which database all
+    this holds.
     """
 
     generation: int
@@ -52,11 +58,12 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     left_out: int = 0
     stream: str = ""
     removed_ms: int | None = None
+    stays: Stays = Stays()
 
     @property
     def reached(self) -> int:
         """The offset up to which there is nothing to do."""
-        return max(self.last, self.begin)
+        return self.stays.own(max(self.last, self.begin))[0]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

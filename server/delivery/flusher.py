@@ -29,13 +29,9 @@ from server.warehouse import (
     Batch,
     Destination,
     Foreign,
-    InDoubt,
-    LinkKey,
-    LocalProgress,
     OutOfStep,
     RowsRefused,
     TableLocked,
-    TakeoverCase,
     Unavailable,
     WarehouseError,
     table_name,
@@ -45,12 +41,12 @@ from storage import Former, StorageError, StoreClosed, StorePoisoned
 from . import outcome as outcomes
 from .breaker import ALIKE_MAX, Breaker
 from .checkpoint import Intent
-from .inheritance import inheritance
 from .lane_watch import LaneWatch
 from .lanes import LANES_MAX, PARKED_MAX, pack
 from .ledger import Ledger
 from .links import LinkConfig, LinkState, several_tables, table_options
 from .outcome import Outcome, Parked, Refused
+from .ownership import Ownership
 from .preparer import Prepared, Preparer
 from .rate import Rate
 from .waits import Patience, PausedError, StoppedError, Waits
@@ -102,9 +98,7 @@ class Flusher:
         self.oldest_ms: int | None = None
         self.parked_since_ms: int | None = None
         self._alarm: str | None = None
-        self._warning: str | None = None
-        self._key = LinkKey(store_id, link.id, ledger.checkpoint.key_generation)
-        self._former = former
+        self._ownership = Ownership(link, store_id, former, destination, ledger)
         self._destination = destination
         self._clock = clock
         self._breaker = Breaker()
@@ -123,7 +117,7 @@ class Flusher:
             return "paused by an operator"
         lanes = self.ledger.lanes
         parked = "; ".join(f"parked: {self.watch.words(table)}" for table in lanes.tables)
-        return self._alarm or parked or self._warning
+        return self._alarm or parked or self._ownership.warning
 
     def stop(self) -> None:
         """Ends `run` soon: after what can be flushed at once, or at the next failure."""
@@ -219,49 +213,9 @@ class Flusher:
 
     async def _take_over(self) -> None:
         """Makes this process the owner of the link and learns from the progress row where to go on."""
-        inherited = await self._inherit()
-        known = self.ledger.checkpoint
-        doubt = known.in_doubt
-        local = LocalProgress(known.epoch, known.last, InDoubt(doubt.batch_id, doubt.last) if doubt else None)
-        self._key = LinkKey(self._key.store_id, self.link.id, known.key_generation)
-        taken = await self._destination.take_over(self._key, local)
-        warning = taken.warning if inherited is None else ""
-        release = known.release
-        if taken.case is TakeoverCase.LANDED and doubt is not None:
-            outcome = outcomes.decode(taken.outcome)
-            await self.ledger.settle(doubt.last, outcome, self.preparer.due_ms)
-            release = outcome.release
-        elif taken.case in (TakeoverCase.EQUAL, TakeoverCase.BEHIND) and taken.outcome:
-            release = outcomes.decode(taken.outcome).release
-        if await self.ledger.resume(taken.epoch, taken.key.generation, taken.resume_after, release):
-            warning = warning or (
-                "the destination was restored from an older copy: what it lost of parked events comes again"
-            )
-        if warning:
-            _log.warning("link %s: %s", self.link.id, warning)
-        self._warning = warning or inherited or self._warning
-        self._key = taken.key
+        await self._ownership.take(self.preparer.due_ms)
         self._in_doubt = False
         await self._look_at_lanes()
-
-    async def _inherit(self) -> str | None:
-        """In a restored store, before the link has progress of its own: goes on where the former store came
-        to, and ends its delivery. A warning or "" then; None = there is nothing to take.
-        """
-        known = self.ledger.checkpoint
-        key = LinkKey(self._key.store_id, self.link.id, known.key_generation)
-        if not self._former:
-            return None
-        row = await self._destination.inherit(key, [former.store_id for former in self._former])
-        if row is None:
-            return None
-        former = next(former for former in self._former if former.store_id == row.store_id)
-        taken = inheritance(row, known, former.heads.get(self.link.stream_id, 0))
-        _log.log(logging.WARNING if taken.warning else logging.INFO, "link %s: %s", self.link.id, taken.words)
-        if taken.landed is not None:
-            await self.ledger.settle(taken.after, taken.landed, self.preparer.due_ms)
-        await self.ledger.resume(known.epoch, known.key_generation, taken.after, taken.release)
-        return taken.words if taken.warning else ""
 
     async def _deliver_all(self) -> None:
         """Batch after batch; returns when the link is stopping and has nothing left to flush."""
@@ -329,7 +283,7 @@ class Flusher:
             self.waits.state = LinkState.FLUSHING
             if batch.lane is None:
                 self.oldest_ms = batch.committed_ms
-            await self._until_done(partial(self.ledger.begin, _intent(batch)))
+            await self._until_done(partial(self.ledger.begin, self._intent(batch)))
             outcome, refused = await self._land(batch)
             await self._until_done(partial(self._settle, batch, outcome, ahead))
         finally:
@@ -406,7 +360,7 @@ class Flusher:
             rows, encoded = [row for row in rows if row.offset not in left_out], None
         try:
             await self._destination.flush(
-                self._key,
+                self._ownership.key,
                 Batch(
                     self.ledger.checkpoint.epoch,
                     batch.batch_id,
@@ -429,8 +383,11 @@ class Flusher:
             ahead.done() and not ahead.cancelled() and ahead.exception() is None and not self.waits.leaving
         )
         following = ahead.result() if ready else None
-        intent = _intent(following) if following else None
+        intent = self._intent(following) if following else None
         await self.ledger.settle(batch.last, outcome, self.preparer.due_ms, intent)
+
+    def _intent(self, batch: Prepared) -> Intent:
+        return Intent(batch.batch_id, batch.after, batch.last, self.ledger.checkpoint.stays.place)
 
     async def _until_done(self, step: Callable[[], Awaitable[_Result]]) -> _Result:
         """Runs `step` until it succeeds, backing off in between. What must not be repeated passes through."""
@@ -484,10 +441,6 @@ async def _let_go(rows: list[AnyRow]) -> None:
     while rows:
         del rows[-_LET_GO:]
         await asyncio.sleep(0)
-
-
-def _intent(batch: Prepared) -> Intent:
-    return Intent(batch.batch_id, batch.after, batch.last)
 
 
 def _in_words(error: Exception) -> str:

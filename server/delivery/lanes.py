@@ -20,6 +20,8 @@ import msgspec
 
 from storage import Delete, Put, TableEnv
 
+from .stays import Stays
+
 PARKED_TABLE: Final = "parked"
 RELEASED_TABLE: Final = "released"
 LANES_MAX: Final = 16
@@ -109,14 +111,14 @@ class Lanes:
         ]
         return changes, puts
 
-    def rewinding(self, release: int, last: int) -> tuple[list[Change], list[Delete]]:
-        """The destination was put back to `release` and `last`: what was released later waits again, and
-        what lies behind `last` is read again and does not wait here.
+    def rewinding(self, release: int, last: int, stays: Stays) -> tuple[list[Change], list[Delete]]:
+        """The destination has no more than `release` and `last`: what was released there later waits again,
+        and what is behind `last` and belongs there is read again and does not wait here.
         """
         kept: dict[tuple[str, int], list[int]] = {}
         changes: list[Change] = []
         for chunk in [chunk for table in self.tables for chunk in self.chunks(table)]:
-            offsets = [offset for offset in chunk.offsets if offset <= last]
+            offsets = [offset for offset in chunk.offsets if offset <= last or stays.elsewhere(offset)]
             if len(offsets) < len(chunk.offsets):
                 changes.append(Change(chunk.table, chunk.first, tuple(offsets)))
             if offsets:
@@ -125,9 +127,13 @@ class Lanes:
         deletes = []
         after = self._prefix + (release + 1).to_bytes(8, "big")
         for key, value in self._catalog.scan(RELEASED_TABLE, self._prefix, after=after):
+            begin = len(self._prefix)
+            if stays.released_elsewhere(int.from_bytes(key[begin : begin + 8], "big")):
+                continue
             deletes.append(Delete(RELEASED_TABLE, key))
-            table = key[len(self._prefix) + 8 : -8].decode()
-            again = [o for o in unpack(_decode(value)) if o <= last and o not in waiting]
+            table = key[begin + 8 : -8].decode()
+            there = unpack(_decode(value))
+            again = [o for o in there if (o <= last or stays.elsewhere(o)) and o not in waiting]
             waiting.update(again)
             if again:
                 changes.append(Change(table, again[0], tuple(again)))

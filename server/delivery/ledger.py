@@ -26,6 +26,7 @@ from .links import LinkConfig
 from .outcome import Dropped, Outcome
 from .removed import forget
 from .start import start_offset
+from .stays import Stays
 
 _PAYLOADS_PER_WRITE: Final = 64
 _LEAP_MIN: Final = 1_000_000
@@ -113,29 +114,31 @@ class Ledger:
             )
             await self._write(after, puts, changes)
 
-    async def resume(self, epoch: int, key_generation: int, last: int, release: int) -> bool:
-        """This process holds the link now, under `epoch`; delivery goes on behind `last`, nothing is in
-        doubt.
+    async def resume(
+        self, epoch: int, key_generation: int, last: int, release: int, stays: Stays, in_doubt: Intent | None
+    ) -> bool:
+        """This process holds the link now, under `epoch`; delivery goes on behind `last` with what belongs
+        to the place of `stays`.
 
-        `release`: of how many batches of parked events the destination knows. True = of fewer than this side
-        does: what it lost is parked again.
+        `release`: of how many batches of parked events the destination knows. True = it lost some, and what
+        they brought is parked again.
         """
         async with self._changing:
             before = self.checkpoint
             changes: list[Change] = []
             deletes: list[Delete] = []
             if last < before.last or release < before.release:
-                changes, deletes = self.lanes.rewinding(release, last)
+                changes, deletes = self.lanes.rewinding(release, last, stays)
             after = replace(
                 before,
                 epoch=epoch,
                 key_generation=key_generation,
                 last=last,
-                in_doubt=None,
-                release=min(release, before.release),
+                in_doubt=in_doubt,
+                stays=stays,
             )
             await self._write(after, deletes, changes)
-            return release < before.release
+            return bool(deletes)
 
     async def set_paused(self, paused: bool) -> None:
         """Keeps what an operator wants of the link."""

@@ -1,9 +1,10 @@
 """Makes the batches of one link: waits until a flush is due, reads on from an offset, lays events out as
 rows, and encodes them while the batch before is in flight.
 
-Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, or in a dropped
-range. An event that cannot be laid out is refused, never raised. CPU runs in slices under the pacer. Thread:
-the event loop. Works one batch ahead of the flusher, so two batches at most are in memory.
+Invariants: a batch covers (after, last] without a gap: every offset in it is a row, refused, in a dropped
+range, or belongs to another database (stays.py). An event that cannot be laid out is refused, never raised.
+CPU runs in slices under the pacer. Thread: the event loop. Works one batch ahead of the flusher, so two
+batches at most are in memory.
 """
 
 import asyncio
@@ -179,10 +180,11 @@ class Preparer:
 
     async def _fill(self, batch: Prepared, head: int) -> None:
         while batch.last < head and not self._full(batch):
+            batch.last, own_last = self._ledger.checkpoint.stays.own(batch.last)
             events = await self._reader.read(batch.last)
             if events.last <= batch.last:
                 break
-            await self._lay_out(events, batch)
+            await self._lay_out(events if own_last is None else events.up_to(own_last), batch)
 
     async def _due(self, after: int) -> bool:
         """Waits until a flush is due. False = the link is stopping and nothing is due."""

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -53,6 +54,12 @@ class EventGroup:
             event = decoded[at] = restore(self.items[at])
         return event
 
+    def up_to(self, last: int) -> "EventGroup":
+        """The same without what is behind `last`."""
+        shorter = copy(self)
+        shorter.items = self.items[: max(0, last + 1 - self.first_offset)]
+        return shorter
+
 
 @dataclass(slots=True)
 class Events:
@@ -65,6 +72,14 @@ class Events:
     committed_ms: int | None = None
     groups: list[EventGroup] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+
+    def up_to(self, last: int) -> "Events":
+        """The same without what is behind `last`."""
+        if self.last <= last:
+            return self
+        groups = [group.up_to(last) for group in self.groups]
+        dropped = [Dropped(d.first, min(d.last, last), d.reason) for d in self.dropped if d.first <= last]
+        return Events(self.after, last, self.committed_ms, groups, dropped)
 
 
 class StreamReader:

@@ -345,7 +345,7 @@ class Delivery:
 
     def _fate(self, flusher: Flusher, offset: int) -> LinkOutcome:
         link_id = flusher.link.id
-        if offset > flusher.ledger.checkpoint.last:
+        if offset > flusher.ledger.checkpoint.reached:
             return LinkOutcome(link_id, Fate.WAITING)
         parked = flusher.ledger.lanes.table_of(offset)
         if parked is not None:

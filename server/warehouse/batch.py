@@ -1,6 +1,6 @@
 """What crosses the door of the warehouse: batches in, what became of them out. Plain values, no behaviour."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,12 +63,16 @@ class InDoubt:
 @dataclass(frozen=True, slots=True)
 class LocalProgress:
     """What the local catalog knows about a link. `in_doubt` must have been made durable before its flush
-    began.
+    began. It holds for the database `place` ("" = not known); the link was at `places`, that one included,
+    and had passed everything up to `frontier` when it came there.
     """
 
     epoch: int
     last_offset: int
     in_doubt: InDoubt | None = None
+    place: str = ""
+    places: Collection[str] = ()
+    frontier: int = 0
 
 
 class TakeoverCase(Enum):
@@ -79,6 +83,7 @@ class TakeoverCase(Enum):
     EQUAL = "equal"
     LANDED = "landed"
     BEHIND = "behind"
+    MOVED = "moved"
     AHEAD = "ahead"
 
 
@@ -95,6 +100,8 @@ class Takeover:
     changed         the progress row was written to another database, or another schema of it.
     foreign         the row's epoch is not the local one: another process had taken over in between.
     warning         a sentence for the log if anything is unusual, else "".
+    place           the database that this is.
+    row_place       the database that the progress row was written in; None if there was no row.
     """
 
     case: TakeoverCase
@@ -106,6 +113,8 @@ class Takeover:
     changed: bool
     foreign: bool
     warning: str
+    place: str
+    row_place: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,10 @@ class Inherited:
     last_offset: int
     batch_id: str
     outcome: bytes
+    place: str
+    """The database that this is."""
+    row_place: str
+    """The database that the row was written in."""
 
 
 @dataclass(frozen=True, slots=True)

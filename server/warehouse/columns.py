@@ -75,7 +75,10 @@ def _integers(values: Sequence[Any]) -> list[bytes]:
 def _floats(values: Sequence[Any]) -> list[bytes]:
     if set(map(type, values)) != _FLOATS_ONLY:
         integers = [number for number in values if type(number) is int]
-        if integers and max(max(integers), -min(integers)) > _EXACT_IN_A_DOUBLE_MAX:
+        if (
+            integers
+            and not -_EXACT_IN_A_DOUBLE_MAX <= min(integers) <= max(integers) <= _EXACT_IN_A_DOUBLE_MAX
+        ):
             raise _UnusualError  # packing would round it
     return [pack_double(8, number) for number in values]
 

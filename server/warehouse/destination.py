@@ -120,7 +120,8 @@ class Destination:
         try:
             async with self._connections.turn() as session:
                 await progress.create(session)
-                return await progress.inherit(session, key, former_ids)
+                here = await progress.fingerprint(session, self.config.schema)
+                return await progress.inherit(session, key, former_ids, here)
         except TRANSLATED as error:
             doing = f"look for the progress of link {key.link_id} before the restore at {self.config.place}"
             raise unavailable(doing, error) from error

@@ -53,20 +53,46 @@ class ProgressRow:
     outcome: bytes
     fingerprint: str
 
+    @property
+    def place(self) -> str:
+        """The database in which it was written, whatever the schema of its tables."""
+        return place_of(self.fingerprint)
 
-def decide(row: ProgressRow | None, local: LocalProgress) -> tuple[TakeoverCase, int]:
-    """What the row means, and the offset after which to go on."""
+
+def place_of(fingerprint: str) -> str:
+    """The database of a fingerprint: there is one progress row for all schemas in it."""
+    return fingerprint.rpartition("/")[0]
+
+
+def decide(row: ProgressRow | None, local: LocalProgress, here: str) -> tuple[TakeoverCase, int]:
+    """What the row means in the database `here`, and the offset after which to go on."""
     if row is None:
         return (TakeoverCase.ABSENT if local.last_offset else TakeoverCase.FIRST), local.last_offset
     doubt = local.in_doubt
     # Asked first: a batch of parked events leaves the offset where it is.
     if doubt is not None and (row.batch_id, row.last_offset) == (doubt.batch_id, doubt.last_offset):
         return TakeoverCase.LANDED, row.last_offset
+    if local.place not in ("", row.place):
+        return _decide_elsewhere(row, local, here)
     if row.last_offset == local.last_offset:
         return TakeoverCase.EQUAL, local.last_offset
     if row.last_offset < local.last_offset:
         return TakeoverCase.BEHIND, row.last_offset
     return TakeoverCase.AHEAD, local.last_offset
+
+
+def _decide_elsewhere(row: ProgressRow, local: LocalProgress, here: str) -> tuple[TakeoverCase, int]:
+    """The row is of another database than the checkpoint: of one that the link had left, or of a copy of one
+    that is not remembered.
+    """
+    passed = max(local.last_offset, local.frontier)
+    if row.last_offset > passed:
+        return TakeoverCase.AHEAD, local.last_offset
+    # Made here by a take-over that nobody remembers, for its answer was lost; nothing landed since.
+    unused = not row.batch_id and row.place == here
+    if row.place in local.places or unused or row.last_offset == passed:
+        return TakeoverCase.MOVED, row.last_offset
+    return TakeoverCase.BEHIND, row.last_offset
 
 
 async def create(session: Session) -> None:
@@ -100,7 +126,7 @@ async def take_over(session: Session, key: LinkKey, local: LocalProgress, here: 
     first_epoch = local.epoch + 1
     made = await session.step(connection.fetchval(_INSERT, *place, first_epoch, local.last_offset, here))
     row = None if made else await _locked(session, key)
-    case, resume_after = decide(row, local)
+    case, resume_after = decide(row, local, place_of(here))
     epoch = max(first_epoch, row.epoch + 1 if row else 0)
     if row is not None:
         # Raised even when we move to a new generation: whoever flushes under the old one must stop.
@@ -126,10 +152,12 @@ async def take_over(session: Session, key: LinkKey, local: LocalProgress, here: 
         changed,
         foreign,
         _warning(case, row, local, here),
+        place_of(here),
+        row.place if row else None,
     )
 
 
-async def inherit(session: Session, key: LinkKey, former_ids: Sequence[str]) -> Inherited | None:
+async def inherit(session: Session, key: LinkKey, former_ids: Sequence[str], here: str) -> Inherited | None:
     """The row of the first of these stores that has one, its epoch raised: whoever flushes under it stops.
 
     Nothing is looked for once the link has a row of its own.
@@ -142,7 +170,9 @@ async def inherit(session: Session, key: LinkKey, former_ids: Sequence[str]) -> 
             row = await _locked(session, replace(key, store_id=store_id))
             if row is not None:
                 await session.step(session.connection.execute(_FENCE, *place))
-                found = Inherited(store_id, row.last_offset, row.batch_id, row.outcome)
+                found = Inherited(
+                    store_id, row.last_offset, row.batch_id, row.outcome, place_of(here), row.place
+                )
                 break
     await session.execute("COMMIT")
     return found

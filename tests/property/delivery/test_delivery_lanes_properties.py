@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from server.clock import SystemClock
 from server.delivery.lanes import PARKED_TABLE, RELEASED_TABLE, Lanes, pack, unpack
+from server.delivery.stays import Stays
 from storage import Store, StoreOptions
 
 TABLES = ("a", "b", "ü")
@@ -68,7 +69,7 @@ async def _follow(store: Store, steps: list[tuple[str, object]]) -> None:
             assert isinstance(argument, int)
             del points[max(1, len(points) - argument) :]
             release, last = points[-1]
-            changes, deletes = lanes.rewinding(release, last)
+            changes, deletes = lanes.rewinding(release, last, Stays())
             await store.catalog.write([*deletes, *lanes.writes(changes)])
             lanes.apply(changes)
             for table, offsets_taken in history[release:]:
