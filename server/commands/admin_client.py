@@ -28,21 +28,29 @@ def ask(
     method: str = "GET",
     flags: Mapping[str, str | None] | None = None,
     body: object = None,
+    if_match: str | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer. `flags` override the configuration; a `body` is sent as JSON. Raises
-    Mistake if there is no answer.
+    """Status and JSON of the answer. `flags` override the configuration; a `body` is sent as JSON; `if_match`
+    makes a change depend on an ETag. Raises Mistake if there is no answer.
     """
-    return ask_server(configuration(conf, flags or {}), url, path, method, body)
+    return ask_server(configuration(conf, flags or {}), url, path, method, body, if_match)
 
 
 def ask_server(
-    config: Config, url: str | None, path: str, method: str = "GET", body: object = None
+    config: Config,
+    url: str | None,
+    path: str,
+    method: str = "GET",
+    body: object = None,
+    if_match: str | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """As `ask`, with the configuration at hand."""
     if not config.server.admin_token:
         raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
     address = url or _running(config)
     headers = {"X-Admin-Token": config.server.admin_token, "Content-Type": "application/json"}
+    if if_match is not None:
+        headers["If-Match"] = if_match
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address.rstrip("/") + path, content, headers, method=method)
     try:

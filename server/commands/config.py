@@ -23,6 +23,7 @@ _HEADING: Final = f"""\
 # Objects of a Penstock server, exported. `penstock config apply FILE` makes them what this file says.
 # {MASK} stands for a secret that the server has; write another in its place, or ${{env.NAME}}.
 """
+_CHANGED_SINCE: Final = "the objects were changed since they were compared; nothing was applied: run it again"
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
 _DONE: Final = {"create": "made", "update": "changed", "delete": "deleted"}
 _SETTINGS: Final = frozenset(field.name for field in msgspec.structs.fields(Config)) - frozenset(SECTIONS)
@@ -74,13 +75,14 @@ def apply(file: Path, conf: Path | None, url: str | None, workspace: str, dry_ru
     """
     document = _document(file)
     flags = {"prune": "true"} if prune else {}
-    changes = _put(file, conf, url, workspace, document, {**flags, "dryRun": "true"})
+    compared = _put(file, conf, url, workspace, document, {**flags, "dryRun": "true"})
+    changes: list[dict[str, Any]] = compared["changes"]
     for change in changes:
         click.echo(_in_words(change))
     if not changes:
         click.echo("nothing changes")
     elif not dry_run:
-        made = _put(file, conf, url, workspace, document, flags)
+        made = _put(file, conf, url, workspace, document, flags, if_match=compared["etag"])["changes"]
         counts = {action: sum(one["action"] == action for one in made) for action in _DONE}
         said = ", ".join(f"{count} {_DONE[action]}" for action, count in counts.items() if count)
         click.echo(f"applied: {said or 'nothing was left to change'}")
@@ -93,14 +95,16 @@ def _put(
     workspace: str,
     document: Mapping[str, Any],
     flags: Mapping[str, str],
-) -> list[dict[str, Any]]:
+    if_match: str = "*",
+) -> dict[str, Any]:
     path = f"{_path(workspace)}?{urllib.parse.urlencode(flags)}"
-    status, answer = ask(conf, url, path, "PUT", body=document)
+    status, answer = ask(conf, url, path, "PUT", body=document, if_match=if_match)
     if status == HTTPStatus.BAD_REQUEST and "errors" in answer:
         raise Faulty(file, [Fault(one["path"], one["message"]) for one in answer["errors"]])
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        raise Mistake(_CHANGED_SINCE)
     require(status == HTTPStatus.OK, answer)
-    changes: list[dict[str, Any]] = answer["changes"]
-    return changes
+    return answer
 
 
 def _path(workspace: str) -> str:

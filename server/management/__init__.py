@@ -14,8 +14,8 @@ from server.management.errors import (
     PreconditionFailed,
     Provisioned,
 )
-from server.management.kinds import KINDS, RESERVED_WORKSPACES
-from server.management.objects import DEFAULT_WORKSPACE, Change, Objects
+from server.management.kinds import KINDS
+from server.management.objects import DEFAULT_WORKSPACE, Change, Objects, Trial
 from server.management.schema import catalogue, components, schema_of
 from server.management.secrets import MASK, SecretBox, SecretError, masked, unmasked
 from server.management.stored import Stored
@@ -25,7 +25,6 @@ __all__ = [
     "DEFAULT_WORKSPACE",
     "KINDS",
     "MASK",
-    "RESERVED_WORKSPACES",
     "ROLES",
     "SECTIONS",
     "Act",
@@ -48,6 +47,7 @@ __all__ = [
     "SecretBox",
     "SecretError",
     "Stored",
+    "Trial",
     "apply_document",
     "catalogue",
     "components",

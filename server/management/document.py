@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from server.catalog import Fault, fault_path, is_secret
 from server.management.api_keys import Caller
-from server.management.errors import Conflict, Invalid, Provisioned
+from server.management.errors import Conflict, Invalid, PreconditionFailed, Provisioned
 from server.management.kinds import complete, normalized, shaped, unknown_options
-from server.management.objects import Change, Objects
+from server.management.objects import Change, Objects, Trial
 from server.management.secrets import MASK, masked, unmasked
-from server.management.stored import Stored
+from server.management.stored import Stored, matches
 
 SECTIONS: Final = {
     "streams": "stream",
@@ -55,14 +55,20 @@ async def apply_document(
     *,
     prune: bool = False,
     keep: bool = True,
-) -> list[Change]:
-    """Make the objects what the document says, and return what changed. What it does not name stays, but
-    with `prune`. Without `keep` nothing is changed. Raises ManagementError (`Invalid` with every fault, its
-    path as in the document), StorageError.
+    if_match: str | None = None,
+) -> tuple[list[Change], str]:
+    """Make the objects what the document says, and return what changed, and the ETag of what was before.
+    What the document does not name stays, but with `prune`. Without `keep` nothing is changed. Raises
+    ManagementError (`Invalid` with every fault, its path as in the document), StorageError.
     """
     wanted = _checked_shape(document)
+    etag = ""
 
-    async def work(trial: Objects) -> None:
+    async def work(trial: Trial) -> None:
+        nonlocal etag
+        etag = trial.etag(workspace)
+        if not matches(etag, if_match):
+            raise PreconditionFailed(etag)
         if prune:
             await _prune(trial, wanted, actor, workspace)
         for linking in (False, True):
@@ -70,10 +76,12 @@ async def apply_document(
             for section, kind in SECTIONS.items():
                 for id_, body in wanted.get(kind, {}).items() if (kind in _LINKS) is linking else ():
                     faults += await _put(trial, f"{section}.{id_}", kind, id_, body, actor, workspace)
+            faults += trial.faults()
             if faults:  # a link whose end is faulty would be called faulty too
                 raise Invalid("document", faults)
 
-    return await objects.together(work, actor, keep=keep)
+    changes = await objects.together(work, actor, keep=keep)
+    return changes, etag
 
 
 def differences(change: Change) -> list[Difference]:

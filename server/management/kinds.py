@@ -29,8 +29,9 @@ from server.catalog import (
     published_stream,
     schema_faults,
 )
+from server.management.errors import Conflict
 
-RESERVED_WORKSPACES: Final = frozenset(
+_RESERVED_WORKSPACES: Final = frozenset(
     {"v1", "s", "px", "schema", "user", "admin", "workspace", "docs", "openapi.json"}
 )
 _ANSWERED = ("workspaceId", "createdAt", "updatedAt", "provisioned", "testConnectionError", "cloneId")
@@ -110,6 +111,13 @@ def shaped(kind: str, id_: str, body: Mapping[str, Any]) -> Struct | list[Fault]
         found = _PLACE.fullmatch(str(error))
         message, path = found.groups() if found else (str(error), "")
         return [published_fault(kind, Fault(path, message))]
+
+
+def refuse_reserved(kind: str, *words: object) -> None:
+    """A workspace is not called like a part of the API's own paths. Raises Conflict."""
+    for word in words:
+        if kind == "workspace" and isinstance(word, str) and word in _RESERVED_WORKSPACES:
+            raise Conflict("RESERVED", f"{word} is a word of the API's own paths")
 
 
 def _whole(value: Any) -> Any:

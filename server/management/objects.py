@@ -7,26 +7,26 @@ its caller has gone. Event-loop thread only; memory holds every object.
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, Final, Protocol, TypeVar
 
-import msgspec
+import orjson
 from msgspec import Struct
 
-from server.catalog import Fault, Link, Workspace, check_objects
+from server.catalog import Fault, Workspace
 from server.management.api_keys import Caller
 from server.management.audit import Act, Audit
 from server.management.ends import LINK_KINDS, end_faults, functions_of, in_use, moved_ends
 from server.management.errors import Conflict, Invalid, NotFound, PreconditionFailed, Provisioned
-from server.management.hashed_keys import comparable, with_hashes
+from server.management.hashed_keys import with_hashes
 from server.management.kinds import (
     KINDS,
-    RESERVED_WORKSPACES,
     complete,
     normalized,
     published_fault,
+    refuse_reserved,
     relative_fault,
     shaped,
     unknown_options,
@@ -34,12 +34,23 @@ from server.management.kinds import (
 from server.management.merge import merged_object
 from server.management.recipients import misdirected
 from server.management.secrets import SecretBox, require_same, unmasked
-from server.management.stored import KEY_RECORD, KEY_TABLE, TABLE, Stored, decoded, encoded, record_key
+from server.management.stored import (
+    KEY_RECORD,
+    KEY_TABLE,
+    TABLE,
+    Stored,
+    decoded,
+    encoded,
+    matches,
+    record_key,
+)
+from server.management.whole import config_faults, effective
 from server.settings import Config, ConfigErrors
 from storage import Delete, Put, TableEnv
 
 DEFAULT_WORKSPACE: Final = "default"
 _ID_BYTES: Final = 12
+_ETAG_BYTES: Final = 12
 _END_CHARACTERS: Final = 4
 _WORKSPACE_CHARACTERS: Final = 32
 
@@ -88,8 +99,8 @@ class Objects:
                 for value in getattr(self._provisioned, kind.section).values():
                     self._add_provisioned(kind.name, value)
         faults = list(self._load_stored())
-        self.config = self._effective(self._objects)
-        faults += self._config_faults(self._objects)
+        self.config = effective(self._provisioned, self._objects)
+        faults += config_faults(self.config, self._objects, self._box)
         if faults:
             raise ConfigErrors(faults)
         return self.config
@@ -103,6 +114,12 @@ class Objects:
         """An object, None if there is none in that workspace."""
         item = self._objects[kind].get(id_)
         return item if item is not None and workspace in (None, item.workspace) else None
+
+    def etag(self, workspace: str) -> str:
+        """Of all objects of a workspace together: another one after each change of any of them."""
+        items = (item for objects in self._objects.values() for item in objects.values())
+        tags = sorted(f"{item.kind}/{item.id}/{item.etag}" for item in items if item.workspace == workspace)
+        return f'"{blake2b(orjson.dumps(tags), digest_size=_ETAG_BYTES).hexdigest()}"'
 
     def workspace(self, word: str) -> Stored | None:
         """The workspace of that id or slug."""
@@ -168,15 +185,18 @@ class Objects:
         )
 
     async def together(
-        self, work: Callable[["Objects"], Awaitable[None]], actor: Caller, *, keep: bool
+        self, work: Callable[["Trial"], Awaitable[None]], actor: Caller, *, keep: bool
     ) -> list[Change]:
         """Let `work` change a copy of these objects, and return what it changed. If `keep`, all of it becomes
-        durable and goes into force as one change; if `work` raises, or without `keep`, nothing does.
+        durable and goes into force as one change; if `work` raises, or without `keep`, nothing does. Raises
+        ManagementError, StorageError.
         """
 
         async def run() -> list[Change]:
-            trial = _Trial(self)
+            trial = Trial(self)
             await work(trial)
+            if faults := trial.faults():
+                raise Invalid("document", faults)
             if keep and trial.changes:
                 await self._commit(trial.changes, actor)
             return trial.changes
@@ -211,7 +231,7 @@ class Objects:
     ) -> Stored:
         given = normalized(kind, workspace, body)
         id_ = self._id_of(kind, given, workspace)
-        _refuse_reserved(kind, id_, given.get("slug"))
+        refuse_reserved(kind, id_, given.get("slug"))
         for other in LINK_KINDS if kind in LINK_KINDS else (kind,):
             if id_ in self._objects[other]:
                 raise Conflict("ALREADY_EXISTS", f"{other} with id {id_} already exists")
@@ -235,7 +255,7 @@ class Objects:
         given = normalized(kind, before.workspace, body)
         if given.pop("id", id_) != id_:
             raise Invalid(kind, [Fault("id", "cannot be changed", "make a new object")])
-        _refuse_reserved(kind, given.get("slug"))
+        refuse_reserved(kind, given.get("slug"))
         after = self._checked(kind, id_, before.workspace, given, before, strict)
         if after.body == before.body:
             return before
@@ -257,7 +277,7 @@ class Objects:
         workspace: str,
     ) -> Stored:
         item = self._writable(kind, id_, workspace, if_match)
-        users = self.users(item)
+        users = self.users(item) if kind == "workspace" or strict or cascade else []
         if kind == "workspace" and users:
             raise Conflict("NOT_EMPTY", f"workspace {id_} has {len(users)} objects: delete them first")
         if users and strict and not cascade:
@@ -274,7 +294,7 @@ class Objects:
             raise NotFound(kind, id_)
         if item.provisioned:
             raise Provisioned(kind, id_)
-        if not item.matches(if_match):
+        if not matches(item.etag, if_match):
             raise PreconditionFailed(item.etag)
         return item
 
@@ -295,7 +315,9 @@ class Objects:
         objects = {**self._objects, kind: {**self._objects[kind]}}
         objects[kind].pop(id_, None)
         objects[kind][id_] = item
-        faults = [relative_fault(kind, id_, fault) for fault in self._config_faults(objects, item)]
+        config = effective(self._provisioned, objects)
+        found = config_faults(config, objects, self._box, item)
+        faults = [relative_fault(kind, id_, fault) for fault in found]
         if faults:
             raise Invalid(kind, faults)
         return item
@@ -340,7 +362,7 @@ class Objects:
             acts.append(Act(actor.key_id, action, item.kind, item.id, *shown))
         ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
-        config = self._effective(objects)
+        config = effective(self._provisioned, objects)
         await self._audit.write(ops, acts)
         before_config, self.config, self._objects = self.config, config, objects
         await self._on_change(before_config, config)
@@ -356,39 +378,6 @@ class Objects:
             else:
                 objects[item.kind][item.id] = after
         return objects
-
-    def _effective(self, objects: Mapping[str, Mapping[str, Stored]]) -> Config:
-        """What is in force: everything but links that lack an end in their own workspace."""
-        sections: dict[str, Any] = {
-            kind.section: {id_: item.value for id_, item in objects[kind.name].items()}
-            for kind in KINDS.values()
-            if kind.section is not None
-        }
-        sections["links"] = {
-            id_: link.value for id_, link in objects["link"].items() if not any(end_faults(link, objects))
-        }
-        return msgspec.structs.replace(self._provisioned, **sections)
-
-    def _config_faults(
-        self, objects: Mapping[str, Mapping[str, Stored]], item: Stored | None = None
-    ) -> Iterator[Fault]:
-        """Every fault of the configuration that the objects are; an `item` that lacks an end has one."""
-        config = self._effective(objects)
-        links = dict(config.links)
-        if item is not None and isinstance(item.value, Link):
-            links[item.id] = item.value
-        if item is not None and item.kind in LINK_KINDS:
-            yield from end_faults(item, objects)
-        streams = {id_: comparable(stream, self._box) for id_, stream in config.streams.items()}
-        # Which ends are there was looked at already, in the workspace of each link.
-        sources, targets = (
-            {link.from_id for link in links.values()},
-            {link.to_id for link in links.values()},
-        )
-        yield from check_objects(streams, config.destinations, links, sources, targets)
-        spaces = objects["workspace"].values()
-        words = Counter(word for space in spaces for word in {space.id, space.body["slug"]})
-        yield from (Fault("slug", f"{word!r} is taken") for word, uses in words.items() if word and uses > 1)
 
     def _load_stored(self) -> Iterator[Fault]:
         """Take in every record; what cannot be is a fault."""
@@ -445,24 +434,52 @@ def _ending(end: object) -> str:
     return end[-_END_CHARACTERS:] if isinstance(end, str) and end.isascii() and end.isprintable() else ""
 
 
-class _Trial(Objects):
-    """A copy in which changes are collected, and stored nowhere."""
+class Trial(Objects):
+    """A copy in which changes are collected, and stored nowhere. Each is checked by itself, and `faults` says
+    how all of them fit together: so a thousand cost a thousand times what one does.
+    """
 
     def __init__(self, real: Objects) -> None:
         super().__init__(
             real._catalog, real._provisioned, real._box, real._audit, real._clock, real._on_change
         )
-        self._objects, self.config = real._objects, real.config
+        self._objects = {kind: dict(items) for kind, items in real._objects.items()}
+        self.config = real.config
         self.changes: list[Change] = []
 
+    def faults(self) -> list[Fault]:
+        """Why the objects as they are now are no configuration; with paths as in the configuration file."""
+        config = effective(self._provisioned, self._objects)
+        return [self._placed(fault) for fault in config_faults(config, self._objects, self._box)]
+
+    def _placed(self, fault: Fault) -> Fault:
+        """With the names of fields as they are published."""
+        section = fault.path.partition(".")[0]
+        for kind in KINDS.values():
+            for id_ in self._objects[kind.name] if kind.section == section else ():
+                own = relative_fault(kind.name, id_, fault)
+                if own is not fault:
+                    return replace(own, path=f"{section}.{id_}.{own.path}".rstrip("."))
+        return fault
+
+    def _checked(
+        self,
+        kind: str,
+        id_: str,
+        workspace: str,
+        given: Mapping[str, Any],
+        before: Stored | None,
+        strict: bool,
+    ) -> Stored:
+        item = self._formed(kind, id_, workspace, given, before, strict)
+        if kind in LINK_KINDS and (faults := list(end_faults(item, self._objects))):
+            raise Invalid(kind, faults)
+        return item
+
     async def _commit(self, changes: Sequence[Change], _actor: Caller) -> None:
-        self._objects = self._changed(changes)
-        self.config = self._effective(self._objects)
+        for before, after in changes:
+            if before is not None:
+                del self._objects[before.kind][before.id]
+            if after is not None:  # the last one: it is what is at fault where two do not fit
+                self._objects[after.kind][after.id] = after
         self.changes += changes
-
-
-def _refuse_reserved(kind: str, *words: object) -> None:
-    """A workspace is not called like a part of the API's own paths."""
-    for word in words:
-        if kind == "workspace" and isinstance(word, str) and word in RESERVED_WORKSPACES:
-            raise Conflict("RESERVED", f"{word} is a word of the API's own paths")

@@ -44,12 +44,13 @@ class Stored:
         """What a link joins."""
         return self.body["from"], self.body["to"]
 
-    def matches(self, if_match: str | None) -> bool:
-        """Whether the header If-Match lets a change pass."""
-        return if_match is None or if_match.strip() == "*" or self.etag in map(str.strip, if_match.split(","))
-
     def __repr__(self) -> str:
         return f"Stored({self.kind} {self.id})"
+
+
+def matches(etag: str, if_match: str | None) -> bool:
+    """Whether the header If-Match lets a change pass."""
+    return if_match is None or if_match.strip() == "*" or etag in map(str.strip, if_match.split(","))
 
 
 class Record(Struct, frozen=True):

@@ -148,18 +148,23 @@ class Management:
         """Every object of a workspace, in the sections of the configuration file."""
         self._caller(request, "viewer")
         workspace = self._found_workspace(_value(request, "workspace")).id
-        return _json(200, export_document(self._objects, workspace))
+        response = _json(200, export_document(self._objects, workspace))
+        response.headers.add(b"ETag", self._objects.etag(workspace).encode())
+        return response
 
     async def _apply(self, request: Request) -> Response:
-        """Make the objects of a workspace what the body says, all or none: what that changes, or would."""
+        """Make the objects of a workspace what the body says, all or none: what that changes, or would, and
+        the ETag of what it was compared with.
+        """
         caller = self._caller(request, "editor")
         workspace = self._found_workspace(_value(request, "workspace")).id
         prune, dry_run = (request.query.get(flag) == ["true"] for flag in ("prune", "dryRun"))
         document = await _body(request)
-        changes = await apply_document(
-            self._objects, document, caller, workspace, prune=prune, keep=not dry_run
+        if_match = _header(request, b"if-match")
+        changes, etag = await apply_document(
+            self._objects, document, caller, workspace, prune=prune, keep=not dry_run, if_match=if_match
         )
-        return json_response(200, {"changes": [_change(change) for change in changes]})
+        return json_response(200, {"changes": [_change(change) for change in changes], "etag": etag})
 
     async def _list(self, request: Request) -> Response:
         asked = self._asked(request, "viewer")

@@ -1,6 +1,8 @@
 """`penstock config export` and `apply` against a running server."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,29 @@ def test_an_unknown_workspace_is_told(server: Penstock) -> None:
     done = config(server, "export", "--workspace", "no/such")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
+
+
+def test_what_changes_after_it_was_compared_is_not_overwritten(server: Penstock, tmp_path: Path) -> None:
+    """Somebody makes a stream after the server has said what would change, and before it is told to do it."""
+
+    class Between(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: self.headers[name] for name in ("X-Admin-Token", "If-Match")}
+            if "dryRun" not in self.path:
+                server.request("POST", "/api/default/config/stream", b'{"id": "theirs"}', headers)
+            answer = server.request("PUT", self.path, body, headers)
+            self.send_response(answer.status)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+    proxy = HTTPServer(("127.0.0.1", 0), Between)
+    with proxy, ThreadPoolExecutor(1) as thread:
+        thread.submit(proxy.serve_forever)
+        url = f"http://127.0.0.1:{proxy.server_port}"
+        done = config(server, "apply", written(tmp_path, "streams: {ours: {}}"), "--prune", "--url", url)
+        proxy.shutdown()
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (1, "+ stream ours")
+    assert "applied" not in done.stdout
+    assert "changed since they were compared; nothing was applied: run it again" in done.stderr
+    assert set(yaml.safe_load(config(server, "export").stdout)["streams"]) == {"site", "theirs"}

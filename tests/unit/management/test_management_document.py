@@ -1,6 +1,7 @@
 """All objects as one document: exported, applied, applied again."""
 
 import asyncio
+import cProfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from server.management import (
     Change,
     Invalid,
     Objects,
+    PreconditionFailed,
     SecretBox,
     SecretError,
     apply_document,
@@ -57,7 +59,7 @@ class Bench:
         self.in_force.append(after)
 
     async def apply(self, document: dict[str, Any], **flags: bool) -> list[Change]:
-        return await apply_document(self.objects, document, EDITOR, DEFAULT_WORKSPACE, **flags)
+        return (await apply_document(self.objects, document, EDITOR, DEFAULT_WORKSPACE, **flags))[0]
 
     def export(self) -> dict[str, dict[str, Any]]:
         return export_document(self.objects, DEFAULT_WORKSPACE)
@@ -181,3 +183,45 @@ async def test_a_link_may_move_to_another_id_in_one_change(bench: Bench) -> None
     document = {**DOCUMENT, "links": {"renamed": DOCUMENT["links"]["web-pg"]}}
     assert len(await bench.apply(document, prune=True)) == 2
     assert set(bench.in_force[-1].links) == {"renamed"}
+
+
+async def test_a_document_is_applied_to_what_it_was_compared_with(bench: Bench) -> None:
+    _, etag = await apply_document(bench.objects, DOCUMENT, EDITOR, DEFAULT_WORKSPACE, keep=False)
+    assert etag == bench.objects.etag(DEFAULT_WORKSPACE)
+    await bench.objects.create("function", {"id": "meanwhile", "code": "x"}, EDITOR)
+    with pytest.raises(PreconditionFailed) as caught:
+        await apply_document(bench.objects, DOCUMENT, EDITOR, DEFAULT_WORKSPACE, if_match=etag)
+    assert caught.value.etag == bench.objects.etag(DEFAULT_WORKSPACE) != etag
+    assert set(bench.export()["streams"]) == {"site"}
+    await apply_document(bench.objects, DOCUMENT, EDITOR, DEFAULT_WORKSPACE, if_match=caught.value.etag)
+    assert bench.objects.etag("another") != etag
+
+
+def many(count: int) -> dict[str, Any]:
+    streams = {f"s{n}": {"server_keys": [f"k{n}:a-secret"]} for n in range(count)}
+    links = {f"l{n}": {"from": f"s{n}", "to": "pg"} for n in range(count)}
+    return {"streams": streams, "destinations": {"pg": PG}, "links": links}
+
+
+async def calls_of(bench: Bench, document: dict[str, Any], **flags: bool) -> int:
+    with cProfile.Profile() as profile:
+        await bench.apply(document, **flags)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+async def test_the_cost_of_a_document_grows_with_its_length(bench: Bench) -> None:
+    async def costs(count: int) -> list[int]:
+        made, same = [await calls_of(bench, many(count)) for _ in range(2)]
+        return [made, same, await calls_of(bench, {}, prune=True)]
+
+    few, lots = await costs(40), await costs(160)
+    assert [more < 6 * less for less, more in zip(few, lots, strict=True)] == [True] * 3, (few, lots)
+
+
+async def test_two_streams_may_swap_their_keys_in_one_change(bench: Bench) -> None:
+    keys = ["a:one-secret", "b:another-secret"]
+    for order in (keys, keys[::-1]):
+        await bench.apply(
+            {"streams": {name: {"server_keys": [key]} for name, key in zip("xy", order, strict=True)}}
+        )
+    assert [key["id"] for key in bench.export()["streams"]["x"]["server_keys"]] == ["b"]
