@@ -8,8 +8,9 @@ starts the process anew.
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 import asyncpg
 import pytest
@@ -17,17 +18,21 @@ import pytest
 from server.delivery import LinkConfig
 from tests.conftest import fresh_database
 from tests.faults.delivery.box import (
+    BATCHED,
+    IMPATIENT,
     LINK,
     Box,
     append,
     bodies,
     config_of,
     fetch,
+    fill,
     message_ids,
     running,
     until,
     without_key,
 )
+from tests.faults.delivery.test_delivery_crashes import IDS, crash_at
 
 PLAIN = without_key()
 COURSES = (
@@ -75,16 +80,20 @@ async def copied(url: str) -> Copy:
 
 
 async def put_back(url: str, copy: Copy) -> None:
+    kept = ", ".join(f"'{id_}'" for id_ in copy.ids)
+    await fetch(url, f"DELETE FROM events WHERE message_id <> ALL(ARRAY[{kept}]::text[])")
+    await put_back_rows(url, copy.rows)
+
+
+async def put_back_rows(url: str, rows: list[asyncpg.Record]) -> None:
     connection = await asyncpg.connect(url)
-    async with connection.transaction():
-        await connection.execute("DELETE FROM events WHERE message_id <> ALL($1)", copy.ids)
-        for row in copy.rows:
-            await connection.execute(
-                "UPDATE penstock.progress SET epoch = $2, batch_id = $3, last_offset = $4, outcome = $5,"
-                " fingerprint = $6 WHERE link_id = $1",
-                *(row[name] for name in ("link_id", "epoch", "batch_id", "last_offset", "outcome")),
-                row["fingerprint"],
-            )
+    for row in rows:
+        await connection.execute(
+            "UPDATE penstock.progress SET epoch = $2, batch_id = $3, last_offset = $4, outcome = $5,"
+            " fingerprint = $6 WHERE link_id = $1",
+            *(row[name] for name in ("link_id", "epoch", "batch_id", "last_offset", "outcome")),
+            row["fingerprint"],
+        )
     await connection.close()
 
 
@@ -136,7 +145,7 @@ class Course:
 
     async def _take_in(self, box: Box, *, deliver: bool) -> None:
         self.taken_in += 1
-        id_ = f"m{self.taken_in:02}"
+        id_ = f"t{self.taken_in:02}"
         if deliver:
             self.expected[self.at].append(id_)
         else:
@@ -161,3 +170,107 @@ async def test_every_event_is_where_the_destination_was(
     await course.follow(word)
     assert await message_ids(database) == course.expected["a"]
     assert await message_ids(other) == course.expected["b"]
+
+
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 60))])
+async def test_any_course(seed: int, tmp_path: Path, database: str, other: str) -> None:
+    word = "".join(Random(seed).choices("aabb....ccrrk", k=24))
+    course = Course(tmp_path, {"a": database, "b": other}, [PLAIN])
+    await course.follow(f"a.{word}kab.a.")
+    assert await message_ids(database) == course.expected["a"], word
+    assert await message_ids(other) == course.expected["b"], word
+
+
+async def test_two_links_of_one_destination(tmp_path: Path, database: str, other: str) -> None:
+    links = [PLAIN, replace(PLAIN, id="second", table_name="others")]
+    course = Course(tmp_path, {"a": database, "b": other}, links)
+    await course.follow("a.b..ka.b.a.")
+    for table in ("events", "others"):
+        assert await message_ids(database, table) == course.expected["a"]
+        assert await message_ids(other, table) == course.expected["b"]
+
+
+BEFORE_COMMIT = ("take-over done, before its answer", "intent durable, nothing sent", "before COMMIT")
+AFTER_COMMIT = ("committed, before its answer", "checkpoint moved, next batch begun")
+KILLS = [
+    *(pytest.param(step, "a", id=f"{step}, then back") for step in BEFORE_COMMIT),
+    *(pytest.param(step, "b", id=f"{step}, then on") for step in AFTER_COMMIT),
+    *(pytest.param(step, "b", id=f"{step}, then on", marks=pytest.mark.long) for step in BEFORE_COMMIT),
+]
+
+
+@pytest.mark.parametrize(("step", "then"), KILLS)
+async def test_kill_9_between_the_move_and_its_first_batch(
+    step: str, then: str, tmp_path: Path, database: str, other: str
+) -> None:
+    course = Course(tmp_path, {"a": database, "b": other}, [BATCHED])
+    await course.follow("a.")
+    await fill(tmp_path, bodies(IDS))
+    await crash_at(step, tmp_path, other)
+    course.at = then
+    course.expected[then] += IDS
+    await course.follow("." + ("b.a." if then == "a" else "a.b."))
+    assert await message_ids(database) == sorted(course.expected["a"])
+    assert await message_ids(other) == sorted(course.expected["b"])
+
+
+async def test_kill_9_and_the_file_says_another_database_then(
+    tmp_path: Path, database: str, other: str
+) -> None:
+    """Nobody asks the one that was left: the batch in doubt is in both, that is said, and nothing else is."""
+    course = Course(tmp_path, {"a": database, "b": other}, [BATCHED])
+    await course.follow("a.")
+    await fill(tmp_path, bodies(IDS))
+    await crash_at("committed, before its answer", tmp_path, other)
+    async with running(tmp_path, {"pg": config_of(database)}, [BATCHED]) as box:
+        await box.drained()
+        assert "nobody knows whether" in (box.status().alarm or "")
+    await course.follow("b.a.")
+    assert await message_ids(database) == [*IDS, *course.expected["a"]]
+    assert await message_ids(other) == [*IDS[:600], *course.expected["b"]]
+
+
+async def test_a_batch_in_doubt_that_is_asked_about_when_its_database_is_back(
+    tmp_path: Path, database: str, other: str
+) -> None:
+    await fill(tmp_path, bodies(IDS))
+    await crash_at("committed, before its answer", tmp_path, database)
+    waiting = replace(BATCHED, mode="batch", batch_events_max=10_000)
+    async with running(tmp_path, {"pg": config_of(other)}, [waiting]):
+        await until(lambda: began(other))
+    course = Course(tmp_path, {"a": database, "b": other}, [BATCHED])
+    course.expected["a"] += IDS
+    await course.follow(".b.a.")
+    assert await message_ids(database) == course.expected["a"]
+    assert await message_ids(other) == course.expected["b"]
+
+
+async def test_parked_events_are_delivered_where_the_link_is(
+    tmp_path: Path, database: str, other: str
+) -> None:
+    """And what one database lost of them comes again there, and not what the other one has."""
+    link = replace(PLAIN, layout="segment")
+    urls = {"a": database, "b": other}
+    expected = {"a": ["t01"], "b": ["t02"]}
+    await Course(tmp_path, urls, [link]).follow("a.b.a")
+    rows: list[asyncpg.Record] = []
+    async with running(tmp_path, {"pg": config_of(database)}, [link], limits=IMPATIENT) as box:
+        for at, to, id_ in (("a", "b", "p1"), ("b", "a", "p2"), ("a", "a", "p3")):
+            await box.delivery.apply([link], {"pg": config_of(urls[at])})
+            holder = await asyncpg.connect(urls[at])
+            await holder.execute("BEGIN; LOCK TABLE e")
+            await append(box.store, bodies([id_]))
+            await until(lambda: bool(box.status().parked))
+            rows = await fetch(urls[at], "SELECT * FROM penstock.progress")
+            await box.delivery.apply([link], {"pg": config_of(urls[to])})
+            await holder.close()
+            await until(lambda: not box.status().parked)
+            expected[to].append(id_)
+    for table in ("e", "tracks"):
+        await fetch(database, f"DELETE FROM {table} WHERE message_id = 'p3'")
+    await put_back_rows(database, rows)
+    async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
+        await until(lambda: (box.status().alarm or "").endswith("parked events comes again"))
+        await until(lambda: not box.status().parked)
+    for at, url in urls.items():
+        assert await message_ids(url, "e") == await message_ids(url, "tracks") == sorted(expected[at])
