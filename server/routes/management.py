@@ -5,10 +5,9 @@ under Jitsu's names, and an error is `{"message", …}` with the path of every f
 Event-loop thread.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from blacksheep import Application, Content, Request, Response
@@ -34,6 +33,7 @@ from server.management import (
 )
 from server.problems import PROBLEMS
 from server.routes.admin import problem_response
+from server.routes.connection_tests import ConnectionTests, Test
 from server.routes.family import json_response
 from server.routes.key_access import KeyAccess
 from storage import StorageError, StoreFull
@@ -41,7 +41,6 @@ from storage import StorageError, StoreFull
 TYPES: Final = ("stream", "destination", "function", "service", "link")
 LINK_TYPES: Final = {"link": "push", "sync": "sync"}
 DEPTH_MAX: Final = 64
-_TESTS_MAX: Final = 4
 _INGEST_SEGMENTS: Final = frozenset({"v1", "s", "px"})
 _WORDS: Final = frozenset({"schema", "user", "workspace", "docs", "openapi.json"})
 _CREATED: Final = 200
@@ -72,17 +71,7 @@ class _Refused(Exception):  # noqa: N818 - an answer on its way out
         self.response = response
 
 
-class Tested(Protocol):
-    """What came of a try to reach a destination."""
-
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def message(self) -> str: ...
-
-
 Handler = Callable[[Request], Awaitable[Response]]
-Test = Callable[[Destination], Awaitable[Tested]]
 
 
 class Management:
@@ -91,8 +80,7 @@ class Management:
     def __init__(self, objects: Objects, access: KeyAccess, test: Test) -> None:
         self._objects = objects
         self._access = access
-        self._test = test
-        self._testing = asyncio.Semaphore(_TESTS_MAX)
+        self._tests = ConnectionTests(test)
 
     def register(self, app: Application) -> None:
         """Add the routes."""
@@ -187,7 +175,7 @@ class Management:
         strict = asked.query.get("strict") == "true"
         kind = _link_kind(body) if asked.kind == "link" else asked.kind
         item = await self._objects.create(kind, body, asked.caller, workspace=asked.workspace, strict=strict)
-        said: dict[str, object] = {"id": item.id, **await self._tested(item)}
+        said: dict[str, object] = {"id": item.id, **await self._tested(item, asked.caller)}
         if asked.kind == "link":
             said["created"] = True
         return _with_etag(json_response(_CREATED, said), item)
@@ -198,7 +186,7 @@ class Management:
         item = await self._patched(asked, before, await _body(request))
         said: dict[str, object] = {"success": True}
         if _place(item.value) != _place(before.value):
-            said |= await self._tested(item)
+            said |= await self._tested(item, asked.caller)
         if asked.kind == "link":
             said = {"id": item.id, "created": False}
         return _with_etag(json_response(200, said), item)
@@ -217,20 +205,18 @@ class Management:
         """Whether a destination as in the body would work; with the id of one that is there, as a change."""
         asked = self._asked(request, "editor", "destination")
         value = self._objects.candidate("destination", await _body(request), asked.workspace)
-        said = await self._error_of(value)
+        said = await self._error_of(value, asked.caller)
         return json_response(200, {"ok": True} if said is None else {"ok": False, "error": said})
 
-    async def _tested(self, item: Stored) -> dict[str, object]:
-        """What is to be said of a destination that was changed: it is taken as it is, working or not."""
-        said = await self._error_of(item.value)
+    async def _tested(self, item: Stored, caller: Caller) -> dict[str, object]:
+        """What is to be said of a destination that was changed: it is in force already, working or not."""
+        said = await self._error_of(item.value, caller)
         return {} if said is None else {"testConnectionError": said}
 
-    async def _error_of(self, value: object) -> str | None:
+    async def _error_of(self, value: object, caller: Caller) -> str | None:
         if not isinstance(value, Destination):
             return None
-        async with self._testing:
-            tested = await self._test(value)
-        return None if tested.ok else tested.message
+        return await self._tests.error_of(value, caller.key_id)
 
     async def _patched(self, asked: _Asked, before: Stored, body: Mapping[str, Any]) -> Stored:
         strict = asked.query.get("strict") == "true"

@@ -1,5 +1,8 @@
 """A destination is taken as it is, and the answer says whether it works."""
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 from tests.contract.management.conftest import MINIMAL, Api
 from tests.running import datasource, eventually
 
@@ -24,6 +27,18 @@ def test_one_that_does_not_is_taken_and_said(api: Api, database: str) -> None:
 
 def shown(api: Api, link: str) -> dict[str, object]:
     return dict(api.ask("GET", f"/api/v1/links/{link}").json)
+
+
+def test_a_change_is_in_force_while_its_place_is_still_silent(api: Api) -> None:
+    id_ = api.make("destination")
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as other:
+        body = {"port": silent.getsockname()[1], "name": "moved"}
+        answer = other.submit(api.config, "PUT", f"destination/{id_}", body)
+        connection, _ = silent.accept()
+        assert (api.get("destination", id_)["name"], answer.done()) == ("moved", False)
+        connection.close()
+        silent.close()
+        assert "testConnectionError" in answer.result().json
 
 
 def test_a_test_changes_nothing_and_needs_a_destination(api: Api) -> None:
