@@ -24,6 +24,7 @@ from server.clock import SystemClock
 from server.health import Heartbeats
 from server.housekeeping import Housekeeping
 from server.inbound import Inbound
+from server.listener import spawning
 from server.logs import GRANIAN_CONFIG
 from server.lookup import EventLookup
 from server.management import ApiKeys, Audit, Objects, SecretBox
@@ -127,7 +128,7 @@ class Run:
         bridge = Framework(framework, self.framework_bodies, self.clock)
         taking = self.inbound
         parts = taking.lane, taking.documents, taking.sdk_metrics, taking.posts, taking.gets
-        return Entry(*parts, bridge, self.bodies)
+        return Entry(*parts, bridge, self.bodies, self.clock)
 
     async def apply(self, before: Config, after: Config) -> None:
         """Put a changed configuration in force: for requests at once, for links as `Delivery.apply` says."""
@@ -196,7 +197,7 @@ async def _run(run: Run) -> None:
         backlog=_BACKLOG,
         log_dictconfig=GRANIAN_CONFIG,
     )
-    listener = asyncio.create_task(server.serve(), name="listener")
+    listener = asyncio.create_task(server.serve(spawning(entry.begin)), name="listener")
     run.outbound.start()
     housekeeping = asyncio.create_task(
         run.housekeeping.run(run.outbound.keep_after, run.tick), name="housekeeping"

@@ -16,7 +16,7 @@ from .environment import KEY_BYTES_MAX, Environment, Table, create_environment
 from .errors import StoreFull
 from .poison import Poison
 from .transfer import Digest, Transfer
-from .writer import Commit, GroupWriter
+from .writer import Commit, GroupWriter, durable
 
 _TABLES_MAX: Final = 64
 _COMMIT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -130,7 +130,7 @@ class TableEnv:
         with self._writer.lock:
             commit = self._writer.join(size_bytes)
             commit.ops.extend(ops)
-        await commit.durable()
+        await durable(commit)
 
     def close(self, timeout_s: float) -> bool:
         """Make what is queued durable and close; False if that took longer than `timeout_s`."""

@@ -25,7 +25,7 @@ from .retention import Retention
 from .room import Room
 from .segments import Segments
 from .stats import Backlog, Trimmed, WalStats
-from .writer import GroupWriter
+from .writer import GroupWriter, Settled, durable
 
 Heads = Mapping[str, int]
 _HOLES_KEPT: Final = 1_000
@@ -42,19 +42,35 @@ class Appended:
         self.duplicates = duplicates
         self._commits = commits
 
-    def durable(self) -> Awaitable[None]:
-        """To await: returns once every event of the append is on disk, also those that an earlier append
-        brought.
+    def then(self, call: Settled) -> None:
+        """Have `call` told on the loop once every event of the append is on disk, also those that an earlier
+        append brought, or why one is not.
 
-        Raises StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
+        StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
         """
         if len(self._commits) == 1:
-            return next(iter(self._commits)).durable()
-        return self._all_durable()
+            next(iter(self._commits)).then(call)
+        else:
+            self._then_all(call)
 
-    async def _all_durable(self) -> None:
-        for commit in self._commits:
-            await commit.durable()
+    def durable(self) -> Awaitable[None]:
+        """`then` to await: returns, or raises the error."""
+        return durable(self)
+
+    def _then_all(self, call: Settled) -> None:
+        left, first = len(self._commits), None
+        if not left:
+            call(None)
+
+        def settled(error: StorageError | None) -> None:
+            nonlocal left, first
+            left -= 1
+            first = first or error
+            if not left:
+                call(first)
+
+        for commit in tuple(self._commits):
+            commit.then(settled)
 
 
 class Wal:

@@ -1,11 +1,13 @@
 """Reading a request body: bounded before it is read, in time, and inflated.
 
 Bytes in flight are reserved from the declared length before the first byte is read, so that many large
-requests at once are refused instead of filling memory. Event-loop thread only.
+requests at once are refused instead of filling memory. Event-loop thread, but for `begin`.
 """
 
 import asyncio
 import contextlib
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from server.ingest import Refusal, inflate
 from server.metrics import IngestCounters
 from server.routes.refusal import Refused
-from server.routes.rsgi import RequestHeaders, Transport
+from server.routes.rsgi import Reading, RequestHeaders, Transport
 from server.routes.upload import uploaded_file
 
 # Small bodies are inflated on the loop, as far as they stay small: 10 KB may be 10 MB, which take 20 to 60
@@ -25,6 +27,8 @@ _INFLATED_INLINE_BYTES_MAX: Final = 256 * 1024
 _UNKNOWN_BYTES: Final = 64 * 1024
 # What a thread inflates is counted only once it is there, so this bounds the memory beyond the count.
 _THREADS_MAX: Final = 4
+# Guards the count of bytes in flight: several `Bodies` share it, and `begin` is on another thread.
+_COUNTING: Final = threading.Lock()
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERLOADED: Final = Refusal("overloaded", "too many bytes in flight; try again")
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
@@ -51,7 +55,7 @@ class Bodies:
     def __init__(self, limits: BodyLimits, counters: IngestCounters) -> None:
         self._limits = limits
         self._counters = counters
-        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._reading: dict[asyncio.Task[Any] | Reading, float] = {}
         self._threads = asyncio.Semaphore(_THREADS_MAX)
 
     def expire(self, now_s: float, timeout_s: float | None = None) -> None:
@@ -60,10 +64,33 @@ class Bodies:
         """
         if timeout_s is None:
             timeout_s = self._limits.timeout_s
-        for task, started_s in list(self._reading.items()):
+        for reading, started_s in list(self._reading.items()):
             if now_s - started_s > timeout_s:
-                del self._reading[task]
-                task.cancel()
+                del self._reading[reading]
+                reading.cancel()
+
+    def begin(
+        self, transport: Transport, declared: int, now_s: float, then: Callable[[Reading], object]
+    ) -> bool:
+        """Start to read a body of `declared` bytes, from any thread; `then` is called on the loop when it
+        ended, and asks `came`. False if there is no room for it now: nothing was begun.
+        """
+        if declared > self._limits.body_bytes_max or not self._hold(declared):
+            return False
+        reading = transport()
+        self._reading[reading] = now_s
+        reading.add_done_callback(then)
+        return True
+
+    def came(self, reading: Reading) -> bytes | Refusal:
+        """What became of a body that was begun. Its bytes are held until `release`."""
+        self._reading.pop(reading, None)
+        try:
+            return reading.result()
+        except ProtocolClosed:
+            return _CUT_SHORT
+        except asyncio.CancelledError:
+            return _TOO_SLOW
 
     async def read(
         self, headers: RequestHeaders, transport: Transport, declared: int, now_s: float, upload: bool
@@ -103,8 +130,9 @@ class Bodies:
         return None if self._hold(reserved_bytes(declared)) else Refused("overloaded", _OVERLOADED.detail)
 
     def release(self, declared: int) -> None:
-        """Give back what `reserve` took."""
-        self._counters.in_flight_bytes -= reserved_bytes(declared)
+        """Give back what `reserve` or `begin` took."""
+        with _COUNTING:
+            self._counters.in_flight_bytes -= reserved_bytes(declared)
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.
@@ -138,14 +166,16 @@ class Bodies:
                     reserved = size
             return b"".join(parts)
         finally:
-            self._counters.in_flight_bytes -= reserved - _UNKNOWN_BYTES
+            with _COUNTING:
+                self._counters.in_flight_bytes -= reserved - _UNKNOWN_BYTES
 
     def _hold(self, size: int) -> bool:
         """Count so many bytes as in flight, if there is room for them."""
-        if self._counters.in_flight_bytes + size > self._limits.in_flight_bytes_max:
-            return False
-        self._counters.in_flight_bytes += size
-        return True
+        with _COUNTING:
+            if self._counters.in_flight_bytes + size > self._limits.in_flight_bytes_max:
+                return False
+            self._counters.in_flight_bytes += size
+            return True
 
     async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
         if encoding in ("identity", ""):

@@ -2,13 +2,16 @@
 
 It stands at the RSGI entry, before the framework, because that is where the time goes (ARCHITECTURE.md,
 Decisions). Order: key → origin → body (bounds first; a pixel's is its query) → decode → limiter → append →
-fsync → 200. Refusals are values: nothing on this path raises for a bad request. Runs on the event loop; the
-only awaits are the body and the commit (and a thread's work on large or uploaded ones).
+fsync → 200. It is there twice: as calls for plain requests, which are nearly all, and with awaits for bodies
+that are large, encoded, uploaded or of unknown length. A task and three turns of the loop for each request
+took as long as all else here (ARCHITECTURE.md, Decisions). Refusals are values: nothing on this path raises
+for a bad request. Runs on the event loop.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from server.access import (
     Grant,
@@ -35,13 +38,17 @@ from server.routes.answers import Answers
 from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
-from server.routes.refusal import Refused, rate_limited, store_refused
-from server.routes.rsgi import RequestHeaders, Scope, Transport, peer_address
-from storage import StorageError, Wal
+from server.routes.refusal import Refused, rate_limited, refused_as, store_refused
+from server.routes.rsgi import Reading, RequestHeaders, Scope, Transport, peer_address
+from storage import Appended, StorageError, Wal
+
+_log = logging.getLogger("penstock.routes")
+T = TypeVar("T")
 
 _GRANTS_MAX: Final = 4_096
 # A megabyte that needs repairs takes 70 ms to parse, a hostile one 350 (a regular one 3): not on the loop.
-_PARSED_INLINE_BYTES_MAX: Final = 250_000
+PLAIN_BYTES_MAX: Final = 250_000
+"""The longest body that is looked at on the loop."""
 _CLASSIC_HEADERS: Final = ("x-auth-token", "api_key")
 
 
@@ -86,13 +93,68 @@ class IngestLane:
         """Answer one request with the method of `route`. Raises for nothing that a client can do."""
         headers = scope.headers
         origin = headers.get("origin")
-        taken = await self._take(route, scope, headers, origin, transport)
-        refused = taken if isinstance(taken, Refused) else None
-        if route.event_of_query is not None:
-            return self._gifs.answer(refused, origin, transport)
+        try:
+            taken = await self._take(route, scope, headers, origin, transport)
+        except Exception:
+            taken = _defect(scope)
+        self._answer(route, origin, transport, taken)
+
+    def arrived(
+        self,
+        route: IngestRoute,
+        scope: Scope,
+        headers: RequestHeaders,
+        transport: Transport,
+        declared: int,
+        reading: Reading,
+    ) -> None:
+        """Answer a plain request, whose body was begun before the loop heard of it and has ended now: at once
+        if it is refused, else when its commit is settled.
+        """
+        origin = headers.get("origin")
+        try:
+            payload = self._bodies.came(reading)
+            taken = self._take_plain(route, scope, headers, origin, payload)
+        except Exception:
+            taken = _defect(scope)
         if isinstance(taken, Refused):
-            return self._answers.refuse(route.family, taken, origin, transport)
-        return transport.response_bytes(200, self._answers.cors.headers(origin), route.success(taken))
+            self._bodies.release(declared)
+            self._answer(route, origin, transport, taken)
+            return
+        grant, decoded, appended = taken
+
+        def settled(error: StorageError | None) -> None:
+            self._bodies.release(declared)
+            if error is None:
+                self._count(grant, appended)
+            self._answer(route, origin, transport, decoded if error is None else store_refused(error))
+
+        appended.then(settled)
+
+    def _take_plain(
+        self,
+        route: IngestRoute,
+        scope: Scope,
+        headers: RequestHeaders,
+        origin: str | None,
+        payload: bytes | Refusal,
+    ) -> tuple[Grant, Decoded, Appended] | Refused:
+        """`_take` for a body that is there, and small enough for the loop; up to the commit."""
+        grant, keyless = self._named(route, scope, headers)
+        if not keyless and (refused := self._barred(grant, origin)) is not None:
+            return refused
+        if isinstance(payload, Refusal):
+            return refused_as(payload)
+        if keyless:
+            grant = self._keyless_grant(route, scope, _key_in_body(route)(payload))
+            if (refused := self._barred(grant, origin)) is not None:
+                return refused
+        assert grant is not None
+        decoded = route.decode(payload, self._facts(route, grant, scope, headers), self._event_limits)
+        if isinstance(decoded, Refusal):
+            return refused_as(decoded)
+        appended = self._append(grant, decoded)
+        return appended if isinstance(appended, Refused) else (grant, decoded, appended)
 
     async def _take(
         self,
@@ -103,70 +165,94 @@ class IngestLane:
         transport: Transport,
     ) -> Decoded | Refused:
         """Everything between the request line and durable events."""
-        credentials = (headers.get("authorization"), headers.get("x-write-key"))
-        grant = self._grants.get(credentials)
-        keyless = False
-        if grant is None:
-            named = _credential_headers(credentials)
-            query = scope.query_string.encode()
-            key = find_key(named, query)
-            if key is None and route.classic:
-                key = find_classic_key(_classic_headers(headers), query)
-            keyless = key is None  # the body may have one
-            if key is not None:
-                grant = self._keys.grant(key)
-                if grant is not None and key == find_key(named, b""):
-                    self._remember(credentials, grant)
+        grant, keyless = self._named(route, scope, headers)
         bodies = self._bodies
-        event_of_query = route.event_of_query
-        declared = declared_length(headers) if event_of_query is None else 0
+        declared = declared_length(headers) if route.event_of_query is None else 0
         refused = None if keyless else self._barred(grant, origin)
         if (refused := refused or bodies.reserve(declared)) is not None:
             await bodies.discard(transport, declared)
             return refused
         try:
-            if event_of_query is not None:
-                payload = event_of_query(scope.query_string)
+            if route.event_of_query is not None:
+                payload = route.event_of_query(scope.query_string)
             else:
                 now_s = self._clock.monotonic_s()
                 payload = await bodies.read(headers, transport, declared, now_s, route.upload)
             if isinstance(payload, Refusal):
-                return Refused(payload.slug, payload.detail)
+                return refused_as(payload)
             if (reserved := reserved_bytes(declared)) < len(payload):  # it was inflated, or of unknown length
                 if (refused := bodies.reserve(len(payload) - reserved)) is not None:
                     return refused
                 declared = len(payload)
             if keyless:
-                grant = await self._keyless_grant(route, scope, payload)
+                key = await _off_the_loop(payload, _key_in_body(route))
+                grant = self._keyless_grant(route, scope, key)
                 if (refused := self._barred(grant, origin)) is not None:
                     return refused
             assert grant is not None
-            return await self._keep(grant, route, self._facts(route, grant, scope, headers), payload)
+            facts = self._facts(route, grant, scope, headers)
+            return await self._keep(
+                grant, await _off_the_loop(payload, route.decode, facts, self._event_limits)
+            )
         finally:
             bodies.release(declared)
 
-    async def _keep(
-        self, grant: Grant, route: IngestRoute, facts: RequestFacts, payload: bytes
-    ) -> Decoded | Refused:
-        """Decode, count, limit, make durable."""
-        decode = route.decode
-        if len(payload) <= _PARSED_INLINE_BYTES_MAX:
-            decoded = decode(payload, facts, self._event_limits)
-        else:
-            decoded = await asyncio.to_thread(decode, payload, facts, self._event_limits)
+    async def _keep(self, grant: Grant, decoded: Decoded | Refusal) -> Decoded | Refused:
+        """Append and wait until it is durable."""
         if isinstance(decoded, Refusal):
-            return Refused(decoded.slug, decoded.detail)
-        if (refused := self._counted(grant, decoded)) is not None:
-            return refused
+            return refused_as(decoded)
+        appended = self._append(grant, decoded)
+        if isinstance(appended, Refused):
+            return appended
         try:
-            appended = self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids)
             await appended.durable()
         except StorageError as error:
             return store_refused(error)
+        self._count(grant, appended)
+        return decoded
+
+    def _answer(
+        self, route: IngestRoute, origin: str | None, transport: Transport, taken: Decoded | Refused
+    ) -> None:
+        refused = taken if isinstance(taken, Refused) else None
+        if route.event_of_query is not None:
+            return self._gifs.answer(refused, origin, transport)
+        if isinstance(taken, Refused):
+            return self._answers.refuse(route.family, taken, origin, transport)
+        return transport.response_bytes(200, self._answers.cors.headers(origin), route.success(taken))
+
+    def _named(self, route: IngestRoute, scope: Scope, headers: RequestHeaders) -> tuple[Grant | None, bool]:
+        """What the key in headers or query grants; and whether there is none, so the body may have it."""
+        credentials = (headers.get("authorization"), headers.get("x-write-key"))
+        grant = self._grants.get(credentials)
+        if grant is not None:
+            return grant, False
+        named = _credential_headers(credentials)
+        query = scope.query_string.encode()
+        key = find_key(named, query)
+        if key is None and route.classic:
+            key = find_classic_key(_classic_headers(headers), query)
+        if key is None:
+            return None, True
+        grant = self._keys.grant(key)
+        if grant is not None and key == find_key(named, b""):
+            self._remember(credentials, grant)
+        return grant, False
+
+    def _append(self, grant: Grant, decoded: Decoded) -> Appended | Refused:
+        """Count, limit, and queue for the next commit."""
+        if (refused := self._counted(grant, decoded)) is not None:
+            return refused
+        try:
+            return self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids)
+        except StorageError as error:
+            return store_refused(error)
+
+    def _count(self, grant: Grant, appended: Appended) -> None:
+        """Count what is durable."""
         self._counters.accepted[grant.stream_id] += appended.accepted
         if appended.duplicates:
             self._counters.dropped[grant.stream_id, "duplicate"] += appended.duplicates
-        return decoded
 
     def _counted(self, grant: Grant, decoded: Decoded) -> Refused | None:
         """Count what ingest saw; a refusal if nothing of it is left or the key's limit is reached."""
@@ -201,13 +287,10 @@ class IngestLane:
             self._grants.clear()
         self._grants[credentials] = grant
 
-    async def _keyless_grant(self, route: IngestRoute, scope: Scope, payload: bytes) -> Grant | None:
-        """The key in the body, else (where the route allows it) the stream that lists the request's host."""
-        key_of = body_api_key if route.classic else body_write_key
-        if len(payload) <= _PARSED_INLINE_BYTES_MAX:
-            key = key_of(payload)
-        else:
-            key = await asyncio.to_thread(key_of, payload)
+    def _keyless_grant(self, route: IngestRoute, scope: Scope, key: str | None) -> Grant | None:
+        """For the key in the body, else (where the route allows it) the stream that lists the request's
+        host.
+        """
         if key is not None:
             return self._keys.grant(key)
         if not route.host_fallback:
@@ -238,6 +321,23 @@ class IngestLane:
             return peer
         chain = [value.encode() for value in headers.get_all("x-forwarded-for")]
         return client_address(peer, chain, self._proxies)
+
+
+def _defect(scope: Scope) -> Refused:
+    """An error that is ours: what it is goes to the log, and not to the client."""
+    _log.exception("%s %r failed", scope.method, scope.path)
+    return Refused("internal")
+
+
+async def _off_the_loop(payload: bytes, look: Callable[..., T], *others: object) -> T:
+    """`look` at the payload: at once if it is small, else in a thread."""
+    if len(payload) <= PLAIN_BYTES_MAX:
+        return look(payload, *others)
+    return await asyncio.to_thread(look, payload, *others)
+
+
+def _key_in_body(route: IngestRoute) -> Callable[[bytes], str | None]:
+    return body_api_key if route.classic else body_write_key
 
 
 def _credential_headers(credentials: tuple[str | None, str | None]) -> dict[bytes, bytes]:

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Final
 
 from server.access import TokenBucket
-from server.ingest import ItemError
+from server.ingest import ItemError, Refusal
 from server.problems import PROBLEMS
 from storage import StorageError, StoreFull
 
@@ -34,6 +34,11 @@ class Refused:
             return self.headers
         seconds = min(max(1, ceil(self.wait_s)), _WAIT_MAX_S)
         return (*self.headers, ("retry-after", str(seconds)))
+
+
+def refused_as(refusal: Refusal) -> Refused:
+    """What ingest said of a body."""
+    return Refused(refusal.slug, refusal.detail)
 
 
 def rate_limited(bucket: TokenBucket, wait_s: float, now_s: float) -> Refused:

@@ -3,7 +3,7 @@
 Header names are lower case; a header whose value is not visible ASCII reads as absent.
 """
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 AnswerHeaders = list[tuple[str, str]]
@@ -34,13 +34,28 @@ class Scope(Protocol):
     headers: RequestHeaders
 
 
+class Reading(Awaitable[bytes], Protocol):
+    """A body on its way, read by Granian's I/O thread: a future that any thread may give its callback."""
+
+    def add_done_callback(self, call: "Callable[[Reading], object]") -> None: ...
+    def result(self) -> bytes: ...
+    def cancel(self) -> object: ...
+
+
 class Transport(Protocol):
     """The body and the answer. Calling it gives the whole body; iterating gives it in chunks."""
 
-    def __call__(self) -> Awaitable[bytes]: ...
+    def __call__(self) -> Reading: ...
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     def response_bytes(self, status: int, headers: AnswerHeaders, body: bytes) -> None: ...
     def response_empty(self, status: int, headers: AnswerHeaders) -> None: ...
+
+
+class Exchange(Protocol):
+    """One request, as Granian gives it to its scheduler."""
+
+    scope: Scope
+    proto: Transport
 
 
 class WithoutBody:
@@ -49,7 +64,7 @@ class WithoutBody:
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
 
-    def __call__(self) -> Awaitable[bytes]:
+    def __call__(self) -> Reading:
         return self._inner()
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "management": LEAVES | CONFIGURATION | {"access"},
     "routes": LEAVES | {"access", "catalog", "delivery", "ingest", "lookup", "management", "metrics"},
 }
-COMPOSITION = frozenset({"app", "lifecycle", "translation", "inbound", "outbound", "housekeeping", "lookup"})
+COMPOSITION = frozenset(
+    {"app", "lifecycle", "translation", "inbound", "outbound", "housekeeping", "listener", "lookup"}
+)
 ENTRY = frozenset({"cli", "commands"})
 # Entered by module: routes has a module per family of paths, commands one per command.
 ENTERED_BY_MODULE = frozenset({"routes", "commands"})

@@ -33,5 +33,6 @@ async def test_a_failed_fsync_ends_the_process_and_loses_nothing(
     await asyncio.to_thread(server.drained)
     assert sorted(await asyncio.to_thread(delivered, database)) == sorted(sender.acknowledged)
     assert set(sender.statuses) <= {200, 503}
-    assert refused > 0
+    # Events that wait for the failed fsync are refused; beside the catalog's, none need be waiting.
+    assert refused > 0 or where == "/catalog/"
     assert await asyncio.to_thread(server.stop) == 0

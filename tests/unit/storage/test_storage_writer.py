@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from storage import StoreClosed
+from storage import StorageError, StoreClosed
 from storage.poison import Poison
-from storage.writer import Commit, GroupWriter
+from storage.writer import Commit, GroupWriter, durable
 
 
 def _writer(performed: list[Commit]) -> GroupWriter[Commit]:
@@ -19,7 +19,7 @@ async def test_appends_of_one_turn_of_the_loop_share_a_commit() -> None:
     writer.start(asyncio.get_running_loop())
     with writer.lock:
         commits = {writer.join(1) for _ in range(10)}
-    await asyncio.wait_for(commits.pop().durable(), 5)
+    await asyncio.wait_for(durable(commits.pop()), 5)
     assert not commits
     assert len(performed) == 1
     assert await asyncio.to_thread(writer.stop, 5.0)
@@ -31,7 +31,7 @@ async def test_a_full_commit_does_not_wait_for_the_end_of_the_turn() -> None:
     writer.start(asyncio.get_running_loop())
     with writer.lock:
         first, second = writer.join(900), writer.join(900)
-    await asyncio.wait_for(asyncio.gather(first.durable(), second.durable()), 5)
+    await asyncio.wait_for(asyncio.gather(durable(first), durable(second)), 5)
     assert performed == [first, second]
     assert await asyncio.to_thread(writer.stop, 5.0)
 
@@ -43,7 +43,7 @@ async def test_what_is_held_back_when_the_writer_stops_is_made_durable() -> None
     with writer.lock:
         commit = writer.join(1)
     writer.stop(5.0)
-    await asyncio.wait_for(commit.durable(), 5)
+    await asyncio.wait_for(durable(commit), 5)
     assert performed == [commit]
 
 
@@ -54,4 +54,23 @@ async def test_what_joins_after_the_writer_has_gone_is_answered() -> None:
     with writer.lock:
         commit = writer.join(1)
     with pytest.raises(StoreClosed):
-        await asyncio.wait_for(commit.durable(), 5)
+        await asyncio.wait_for(durable(commit), 5)
+
+
+async def test_who_waits_is_told_in_turn_and_no_ones_failure_is_anothers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    commit, told = Commit(), list[StorageError | None]()
+
+    def fails(error: StorageError | None) -> None:
+        raise ValueError("mine alone")
+
+    for call in (told.append, fails, told.append):
+        commit.then(call)
+    cancelled, awaited = durable(commit), durable(commit)
+    cancelled.cancel()
+    commit.settle()
+    commit.then(told.append)
+    await awaited
+    assert told == [None] * 3
+    assert "mine alone" in caplog.text

@@ -1,0 +1,78 @@
+"""Which requests become tasks, and that one which is lost is answered all the same."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from server.listener import spawning
+from server.logs import GRANIAN_CONFIG
+from tests.running import Answer, Penstock, eventually, free_port
+
+
+class _Target:
+    """Answers a path with its kind: what `begin` takes (`/plain…`), and what becomes a task."""
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[Any] | None] = []
+
+    def begin(self, exchange: Any) -> bool:
+        path = exchange.scope.path
+        if not path.startswith("/plain"):
+            return False
+
+        def arrived(reading: Any) -> None:
+            with contextlib.suppress(RuntimeError):
+                self.tasks.append(asyncio.current_task())
+            if path == "/plain":
+                exchange.proto.response_bytes(200, [], reading.result())
+
+        exchange.proto().add_done_callback(arrived)
+        return True
+
+    async def __rsgi__(self, _scope: Any, transport: Any) -> None:
+        self.tasks.append(asyncio.current_task())
+        transport.response_bytes(200, [], await transport())
+
+
+@contextlib.asynccontextmanager
+async def serving(target: _Target) -> AsyncIterator[int]:
+    port = free_port()
+    interface, logs = Interfaces.RSGI, GRANIAN_CONFIG
+    server = Server(target, port=port, interface=interface, websockets=False, log_dictconfig=logs)
+    listener = asyncio.create_task(server.serve(spawning(target.begin)))
+    try:
+        yield port
+    finally:
+        server.stop()
+        await listener
+
+
+async def _post(port: int, path: str) -> Answer:
+    client = Penstock(Path(), {"server": {"port": port}})
+
+    def ask() -> Answer | None:
+        with contextlib.suppress(ConnectionRefusedError):
+            return client.request("POST", path, b"hi")
+        return None
+
+    answer: Answer = await asyncio.to_thread(eventually, ask, "an answer")
+    return answer
+
+
+async def test_what_begin_takes_is_no_task() -> None:
+    target = _Target()
+    async with serving(target) as port:
+        for path in ("/plain", "/other"):
+            assert (await _post(port, path)).body == b"hi"
+    plain, other = target.tasks
+    assert (plain, other is not None) == (None, True)
+
+
+async def test_what_nobody_answers_is_a_500_and_no_hang() -> None:
+    async with serving(_Target()) as port:
+        assert (await _post(port, "/plain/lost")).status == 500
