@@ -7,6 +7,7 @@ never becomes a task; the rest goes Granian's own way. The private names are tho
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from granian.server.embed import AsyncWorker
 
 from server.routes.rsgi import Exchange
 
+_log = logging.getLogger("penstock.listener")
+
 _futures = cast(Any, futures)
 _native = cast(Any, native)
 _worker = cast(Any, AsyncWorker)
@@ -23,7 +26,7 @@ _worker = cast(Any, AsyncWorker)
 
 def spawning(begin: Callable[[Exchange], bool]) -> Callable[..., None]:
     """For `granian.server.embed.Server.serve`: how its worker is made. `begin` says whether it took the
-    request; it must not raise.
+    request.
     """
 
     async def spawn(
@@ -52,7 +55,12 @@ def _scheduler(loop: asyncio.AbstractEventLoop, target: Any, begin: Callable[[Ex
     make_task = _futures._cbsched_aioschedule(loop, scheduler._ctx, application)
 
     def schedule(exchange: Exchange) -> None:
-        if not begin(exchange):
+        try:
+            taken = begin(exchange)
+        except Exception:  # nobody above would see it, nor answer the request
+            _log.exception("a request could not be begun")
+            taken = False
+        if not taken:
             make_task(exchange)
 
     scheduler._schedule_fn = schedule

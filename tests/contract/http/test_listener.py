@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
@@ -22,6 +23,8 @@ class _Target:
 
     def begin(self, exchange: Any) -> bool:
         path = exchange.scope.path
+        if path == "/fails":
+            raise KeyError("the inside")
         if not path.startswith("/plain"):
             return False
 
@@ -71,6 +74,13 @@ async def test_what_begin_takes_is_no_task() -> None:
             assert (await _post(port, path)).body == b"hi"
     plain, other = target.tasks
     assert (plain, other is not None) == (None, True)
+
+
+async def test_what_begin_fails_at_becomes_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(_Target()) as port:
+        for _ in range(3):
+            assert (await _post(port, "/fails")).body == b"hi"
+    assert "the inside" in caplog.text
 
 
 async def test_what_nobody_answers_is_a_500_and_no_hang() -> None:
