@@ -4,6 +4,7 @@ Applying one makes the objects what it says, as one change: all of it or nothing
 is exported; the mask, and a write key named by its id, stand for what is stored. Event-loop thread.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,7 @@ SECTIONS: Final = {
 }
 """Section → kind, in the order in which objects can be made."""
 _LINKS: Final = ("link", "sync")
+_STEP_OBJECTS: Final = 8
 _NOTHING: Final = object()
 
 
@@ -74,8 +76,11 @@ async def apply_document(
         for linking in (False, True):
             faults: list[Fault] = []
             for section, kind in SECTIONS.items():
-                for id_, body in wanted.get(kind, {}).items() if (kind in _LINKS) is linking else ():
+                items = wanted.get(kind, {}) if (kind in _LINKS) is linking else {}
+                for count, (id_, body) in enumerate(items.items()):
                     faults += await _put(trial, f"{section}.{id_}", kind, id_, body, actor, workspace)
+                    if count % _STEP_OBJECTS == 0:
+                        await asyncio.sleep(0)  # a long document does not hold up events
             faults += trial.faults()
             if faults:  # a link whose end is faulty would be called faulty too
                 raise Invalid("document", faults)

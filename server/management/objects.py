@@ -454,12 +454,13 @@ class Trial(Objects):
 
     def _placed(self, fault: Fault) -> Fault:
         """With the names of fields as they are published."""
-        section = fault.path.partition(".")[0]
-        for kind in KINDS.values():
-            for id_ in self._objects[kind.name] if kind.section == section else ():
-                own = relative_fault(kind.name, id_, fault)
-                if own is not fault:
-                    return replace(own, path=f"{section}.{id_}.{own.path}".rstrip("."))
+        section, *words = fault.path.split(".")
+        kind = next((kind.name for kind in KINDS.values() if kind.section == section), "")
+        for count in range(1, len(words) + 1):
+            id_ = ".".join(words[:count])  # there may be dots in it
+            if id_ in self._objects.get(kind, {}):
+                own = relative_fault(kind, id_, fault)
+                return replace(own, path=f"{section}.{id_}.{own.path}".rstrip("."))
         return fault
 
     def _checked(
@@ -475,6 +476,9 @@ class Trial(Objects):
         if kind in LINK_KINDS and (faults := list(end_faults(item, self._objects))):
             raise Invalid(kind, faults)
         return item
+
+    async def _serially(self, change: Callable[[], Awaitable[_Made]]) -> _Made:
+        return await change()  # nobody else has this copy
 
     async def _commit(self, changes: Sequence[Change], _actor: Caller) -> None:
         for before, after in changes:
