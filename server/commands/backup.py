@@ -87,22 +87,37 @@ def _of_a_running_server(
 ) -> dict[str, Any]:
     """Have the server make it, and wait for the end."""
     query = urllib.parse.urlencode({"directory": str(target)}, errors="surrogateescape")
-    status, said = ask(conf, url, f"{_PATH}?{query}", "POST", flags)
-    require(status == _BEGUN, said)
     progress = Progress()
     try:
+        status, said = ask(conf, url, f"{_PATH}?{query}", "POST", flags)
+        require(status == _BEGUN, said)
         while said["state"] == "running":
             progress.show(said["doing"], said["doneBytes"], said["totalBytes"])
-            time.sleep(LOOK_S)
-            said = ask(conf, url, _PATH, flags=flags)[1]
-            require("state" in said, said)
+            said = _after_a_while(conf, url, flags)
     except KeyboardInterrupt:
-        ask(conf, url, _PATH, "DELETE", flags)
+        if not _stopped(conf, url, target, flags):
+            raise Mistake(f"it was too late to stop it: the backup in {target} is complete") from None
         raise
     finally:
         progress.end()
     require(said["state"] == "done", said)
     return said
+
+
+def _after_a_while(conf: Path | None, url: str | None, flags: Mapping[str, str | None]) -> dict[str, Any]:
+    time.sleep(LOOK_S)
+    said = ask(conf, url, _PATH, flags=flags)[1]
+    require("state" in said, said)
+    return said
+
+
+def _stopped(conf: Path | None, url: str | None, target: Path, flags: Mapping[str, str | None]) -> bool:
+    """Have the server end it, which it may have begun without having said so yet; False if it is complete."""
+    said = ask(conf, url, _PATH, flags=flags)[1]
+    while said.get("state") == "running" and said["directory"] == str(target):  # not somebody else's
+        ask(conf, url, _PATH, "DELETE", flags)
+        said = _after_a_while(conf, url, flags)
+    return (said.get("state"), said.get("directory")) != ("done", str(target))
 
 
 def _in_words(said: dict[str, Any], config: Config) -> str:
