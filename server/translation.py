@@ -102,7 +102,9 @@ def link_configs(config: Config) -> list[LinkConfig]:
     ]
 
 
-def _start_from(text: str) -> StartFrom:
+def _start_from(text: str | None) -> StartFrom | None:
+    if text is None:
+        return None
     if text == "now":
         return "now"
     moment = moment_ms(text)

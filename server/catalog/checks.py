@@ -126,7 +126,8 @@ def _data(link: Link) -> Iterator[Fault]:
             yield Fault(path, f"{column!r} is not a column name")
 
     yield from _table_name_template(link)
-    if link.data.start_from not in START_WORDS and moment_ms(link.data.start_from) is None:
+    start = link.data.start_from
+    if start is not None and start not in START_WORDS and moment_ms(start) is None:
         place = fault_path(["links", link.id, "data", "startFrom"])
         yield Fault(place, "is neither oldest, now nor a time", 'write "2026-11-21T00:00:00Z"')
 

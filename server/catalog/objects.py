@@ -124,8 +124,10 @@ class LinkData(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, re
     """Events per transaction at most; none: `delivery.batch_events_max`."""
     frequency: Annotated[int, Meta(ge=1, le=1440)] = 5
     """Minutes between the flushes of batch mode."""
-    start_from: Annotated[str, Meta(min_length=1, max_length=40)] = "oldest"
-    """Where the link begins when it is first seen: `oldest` retained event, `now`, or a time (ISO 8601)."""
+    start_from: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+    """Where the link begins when it is made: `oldest` retained event, `now`, or a time (ISO 8601); none:
+    where it was, if it was deleted within 7 days, else `oldest`.
+    """
     functions: tuple[FunctionUse, ...] = ()
     """What is to change the events on their way, in this order. Kept, and not run yet."""
     disabled: bool = False

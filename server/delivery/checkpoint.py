@@ -81,9 +81,12 @@ def load_all(catalog: TableEnv) -> list[tuple[str, Checkpoint]]:
     return [(key.decode(), _decoder.decode(data)) for key, data in catalog.scan(TABLE)]
 
 
-def goes_on(stored: Checkpoint | None, generation: int, stream_id: str) -> bool:
-    """Whether a link goes on at what is stored: then its `begin` is decided."""
-    return stored is not None and stored.generation == generation and stored.stream in ("", stream_id)
+def goes_on(stored: Checkpoint, generation: int, stream_id: str, *, begins_anew: bool) -> bool:
+    """Whether a link goes on at what is stored: then its `begin` is decided. `begins_anew`: not if it was
+    deleted.
+    """
+    deleted = stored.removed_ms is not None and begins_anew
+    return stored.generation == generation and stored.stream in ("", stream_id) and not deleted
 
 
 def new(stored: Checkpoint | None, generation: int, stream_id: str, begin: int) -> Checkpoint:

@@ -45,26 +45,29 @@ class Ledger:
         self._writing: asyncio.Task[None] | None = None
         self.lanes = Lanes(store.catalog, link.id, link.generation)
         stored = checkpoints.load(store.catalog, link.id)
-        if stored is not None and checkpoints.goes_on(stored, link.generation, link.stream_id):
+        if stored is not None and checkpoints.goes_on(
+            stored, link.generation, link.stream_id, begins_anew=link.start_from is not None
+        ):
             self.checkpoint = stored
             self._begun = True
         else:
             begin = start_offset(store.wal, link.stream_id, "oldest")
             self.checkpoint = checkpoints.new(stored, link.generation, link.stream_id, begin)
             self._begun = False
-        self._of_another_stream = stored is not None and stored.stream not in ("", link.stream_id)
+        self._of_another = stored is not None and not self._begun
 
     async def start(self) -> None:
         """Decides where the link begins if it was never seen before: durably, before anything else. One that
         was deleted and is back is deleted no more.
         """
-        if self._of_another_stream:
+        if self._of_another:
             await forget(self._store, self._link.id)
             self.lanes = Lanes(self._store.catalog, self._link.id, self._link.generation)
-            self._of_another_stream = False
+            self._of_another = False
         begin = self.checkpoint.begin
         if not self._begun:
-            read = partial(start_offset, self._store.wal, self._link.stream_id, self._link.start_from)
+            start_from = self._link.start_from or "oldest"
+            read = partial(start_offset, self._store.wal, self._link.stream_id, start_from)
             begin = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         async with self._changing:
             after = replace(self.checkpoint, begin=begin, stream=self._link.stream_id, removed_ms=None)

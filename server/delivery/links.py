@@ -38,8 +38,8 @@ class LinkConfig:
     table_name_template: str | None = None
     """Names the table of an event (table_names.py); `table_name` takes the events that it names none for."""
     partition: Literal["none", "day"] = "none"
-    start_from: StartFrom = "oldest"
-    """Where the link begins if it was never seen before."""
+    start_from: StartFrom | None = None
+    """Where the link begins if it was never seen before, or deleted; None: where it was, else the oldest."""
     backlog_bytes_max: int = 0
     """Raw bytes this link may be behind before its stream gets 503; 0 = no bound but the store's own."""
 

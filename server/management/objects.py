@@ -33,6 +33,7 @@ from server.management.kinds import (
 )
 from server.management.merge import merged_object
 from server.management.recipients import misdirected
+from server.management.removed_links import id_before, removal
 from server.management.secrets import SecretBox, require_same, unmasked
 from server.management.stored import (
     KEY_RECORD,
@@ -360,6 +361,7 @@ class Objects:
             ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
             shown = (None if before is None else before.body, None if after is None else after.body)
             acts.append(Act(actor.key_id, action, item.kind, item.id, *shown))
+            ops += removal(before, after, self._clock.wall_ms())
         ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
         config = effective(self._provisioned, objects)
@@ -425,6 +427,9 @@ class Objects:
     def _new_id(self, kind: str, body: Mapping[str, Any], workspace: str) -> str:
         if kind not in LINK_KINDS:
             return secrets.token_hex(_ID_BYTES)
+        before = id_before(self._catalog, workspace, body) if kind == "link" else None
+        if before is not None and not any(before in self._objects[links] for links in LINK_KINDS):
+            return before
         ends = "-".join(_ending(body.get(end)) for end in ("from", "to"))
         return f"{workspace[:_WORKSPACE_CHARACTERS]}-{ends}-{secrets.token_hex(3)}"
 

@@ -58,6 +58,32 @@ def test_a_link_is_deleted_by_its_id_or_its_ends(api: Api) -> None:
     assert api.config("DELETE", f"link/{third}").json == {"deleted": True}
 
 
+def test_a_link_that_is_made_again_is_the_one_that_it_was(api: Api) -> None:
+    """Its id is whose progress it is; one that says where it begins is another one."""
+    stream, destination, link = api.linked()
+    ends = {"fromId": stream, "toId": destination}
+    assert api.get("link", link)["data"]["startFrom"] is None
+    api.config("DELETE", f"link/{link}")
+    api.linked()
+    assert api.make("link", **ends) == link
+    api.config("DELETE", f"link/{link}")
+    other = api.make("link", **ends, data={"startFrom": "now"})
+    assert other != link
+    api.config("DELETE", f"link/{other}")
+    assert api.make("link", **ends) == other  # the last one
+
+
+def test_an_id_that_is_taken_is_not_taken_up(api: Api) -> None:
+    stream, destination, link = api.linked()
+    api.config("DELETE", f"link/{link}")
+    api.make("link", id=link, fromId=api.make("stream"), toId=destination)
+    again = api.make("link", fromId=stream, toId=destination)
+    assert again != link
+    api.config("DELETE", f"link/{link}")
+    api.config("DELETE", f"link/{again}")
+    assert api.make("link", fromId=stream, toId=destination) == again
+
+
 @pytest.mark.parametrize("query", ["", "?fromId=a", "?toId=b", "?id=x&fromId=a&toId=b", "?id=x&toId=b"])
 def test_which_link_must_be_said(api: Api, query: str) -> None:
     assert api.config("DELETE", f"link{query}").status == 400

@@ -99,6 +99,26 @@ async def test_a_deleted_link_pins_nothing_and_goes_on_if_it_comes_back(
     assert await message_ids(database) == ["a", "b"]
 
 
+async def test_a_deleted_link_that_comes_back_and_says_where_it_begins(tmp_path: Path, database: str) -> None:
+    link = replace(PLAIN, start_from="oldest")
+    async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
+        await append(box.store, bodies(["a"]))
+        await box.drained()
+        await box.delivery.apply([replace(link, batch_events_max=7)], {"pg": config_of(database)})
+        await box.delivery.apply([], {})
+        await box.delivery.apply([link], {"pg": config_of(database)})
+        await box.drained()
+        await box.delivery.apply([], {})
+        await append(box.store, bodies(["b"]))
+        await box.delivery.apply([replace(link, start_from="now")], {"pg": config_of(database)})
+        await append(box.store, bodies(["c"]))
+        await box.drained()
+        assert box.status().delivered == 1
+    async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
+        await box.drained()
+    assert await message_ids(database) == ["a", "a", "c"]
+
+
 async def test_after_the_grace_period_a_link_is_a_new_one(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

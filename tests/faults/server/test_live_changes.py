@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.embedded import EmbeddedPostgres
+from tests.conftest import fresh_database
 from tests.contract.management.conftest import Api
 from tests.faults.server.conftest import StartFunction
 from tests.running import (
@@ -113,6 +114,31 @@ def test_kill_9_after_each_kind_of_change(api: Api, database: str) -> None:
     server.start()
     assert (server.admin("/api/v1/links").json["links"], taken(api, "e")) == ([], 200)
     assert server.stop() == 0
+
+
+def test_a_link_that_is_made_again_goes_on_where_it_was(api: Api, database: str) -> None:
+    make_site(api)
+    make_link(api, database, startFrom="now")
+    assert taken(api, "a") == 200
+    api.server.drained()
+    api.config("DELETE", "link/site-warehouse")
+    assert taken(api, "b") == 200
+    api.server.kill()
+    api.server.start()
+    api.make("link", fromId="site", toId="warehouse", data=_OPTIONS)
+    api.server.drained()
+    assert delivered(database) == ["a", "b"]
+
+
+def test_a_destination_that_moves_and_moves_back(api: Api, database: str, postgres_url: str) -> None:
+    make_site(api)
+    make_link(api, database)
+    with fresh_database(postgres_url) as other:
+        for n, url in enumerate((database, other, database, other)):
+            change(api, "destination/warehouse", **place(url))
+            assert taken(api, f"m{n}") == 200
+            api.server.drained()
+        assert (delivered(database), delivered(other)) == (["m0", "m2"], ["m1", "m3"])
 
 
 def test_a_wrong_destination_is_shown_and_holds_back_nobody(api: Api, database: str) -> None:

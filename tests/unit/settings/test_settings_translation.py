@@ -37,7 +37,8 @@ def test_the_statement_timeout_reaches_the_destination_and_a_stalled_wire_is_giv
         ("frequency: 60", "frequency_minutes", 60),
         ("startFrom: now", "start_from", "now"),
         ("startFrom: 2026-11-21T00:00:00Z", "start_from", 1795219200000),
-        ("", "start_from", "oldest"),
+        ("startFrom: oldest", "start_from", "oldest"),
+        ("", "start_from", None),
     ],
 )
 def test_an_option_reaches_the_link(tmp_path: Path, data: str, name: str, value: object) -> None:

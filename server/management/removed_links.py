@@ -1,0 +1,48 @@
+"""Between which ends links were that are deleted: one made again between them, without an id, has the id of
+the one before, so that it goes on where that one was for as long as its checkpoint is kept.
+
+One record a deleted link, written with the change. Event-loop thread; short reads of the catalog.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from server.management.stored import Stored
+from storage import Delete, Put, TableEnv
+
+_TABLE: Final = "removed_links"
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Where the link was, and when it was deleted."""
+
+    workspace: str
+    ends: tuple[str, str]
+    removed_ms: int
+
+
+def removal(before: Stored | None, after: Stored | None, now_ms: int) -> list[Put | Delete]:
+    """What to write with a change of an object."""
+    if after is not None and before is None and after.kind == "link":
+        return [Delete(_TABLE, after.id.encode())]
+    if after is None and before is not None and before.kind == "link":
+        record = _Record(before.workspace, before.ends, now_ms)
+        return [Put(_TABLE, before.id.encode(), msgspec.msgpack.encode(record))]
+    return []
+
+
+def id_before(catalog: TableEnv, workspace: str, body: Mapping[str, Any]) -> str | None:
+    """The id that the newest deleted link between these ends had. None for one that says where it begins
+    (`startFrom`): it is another link.
+    """
+    data = body.get("data")
+    if isinstance(data, Mapping) and data.get("startFrom") is not None:
+        return None
+    ends = (body.get("from"), body.get("to"))
+    records = [
+        (msgspec.msgpack.decode(value, type=_Record), key.decode()) for key, value in catalog.scan(_TABLE)
+    ]
+    found = [(r.removed_ms, id_) for r, id_ in records if (r.workspace, r.ends) == (workspace, ends)]
+    return max(found)[1] if found else None
