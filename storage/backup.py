@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -174,6 +174,9 @@ class _Run:
                 digest = self._transfer.copy_environment(environment, self._folder / place, self._space)
             self._add(place, digest, "copied")
             return
+        with attempting(f"sync {segment.path}"), suppress(FileNotFoundError):
+            # That it was cut to what it uses must not be undone by a power failure once its size is noted.
+            sync(segment.path)
         if self._link(segment.path, place):
             # The sidecar is derived, and made again where it is missing.
             self._link(segment.sidecar, f"wal/{segment.sidecar.name}")

@@ -72,15 +72,16 @@ class EventWriter:
         self._publish(commit, placed)
 
     def _make_room(self, commit: EventCommit) -> None:
-        """Rotate unless the commit surely fits: the map must never be full."""
+        """Rotate unless the commit surely fits: the map must never be full. Also once there is a segment that
+        is written faster.
+        """
         segment = self._segments.active
         environment = segment.environment
         assert environment is not None
         pages = _RESERVE_PAGES + _RESERVE_PAGES_PER_STREAM * len(commit.groups)
-        if (
-            environment.end_bytes + commit.size_bytes + pages * environment.page_bytes > environment.map_bytes
-            and segment.spans
-        ):
+        needed_bytes = commit.size_bytes + pages * environment.page_bytes
+        full = environment.end_bytes + needed_bytes > environment.map_bytes
+        if segment.spans and (full or self._segments.outdone):
             self._segments.rotate()
 
     def _next_offset(self, stream: str) -> int:
@@ -101,3 +102,4 @@ class EventWriter:
         segment.first_ms, segment.last_ms = index.first_ms, index.last_ms
         if segment.environment is not None:
             segment.size_bytes = segment.environment.end_bytes
+            self._segments.blank.want(segment.size_bytes)

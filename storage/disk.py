@@ -55,6 +55,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def shorten(path: Path, size_bytes: int) -> None:
+    """Cut a file that is longer. Not synced: after a power failure it may have its former length."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        if os.fstat(descriptor).st_size > size_bytes:
+            os.ftruncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, durably, unless they are there."""
     if not path.is_dir():

@@ -7,12 +7,12 @@ not run beside any other call (segments.py counts users).
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import lmdb
 
@@ -83,14 +83,21 @@ def _translated(attempted: str) -> Iterator[None]:
         raise _translate(error, attempted) from error
 
 
-def create_environment(path: Path, map_bytes: int, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+def create_environment(
+    path: Path,
+    map_bytes: int,
+    pairs: Sequence[tuple[bytes, bytes]],
+    begin: Callable[[Path], object] = lambda _path: None,
+) -> None:
     """Make the file of an environment that holds `pairs`, whole and durable under its name, or not at all.
 
-    LMDB itself leaves the first pages of a new file unsynced until the first commit: a power failure could
-    leave a file that it then refuses to open.
+    `begin` may put an environment without a record at the path that it is given. LMDB itself leaves the first
+    pages of a new file unsynced until the first commit: a power failure could leave a file that it then
+    refuses to open.
     """
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
+    begin(temporary)
     environment = Environment(temporary, map_bytes, writable=True, shared=False)
     try:
         environment.put_all(pairs)
@@ -129,6 +136,12 @@ class Environment:
             )
         self._page_bytes = self._env.stat()["psize"]
         self.map_bytes = map_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Unmap and close the file."""

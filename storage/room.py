@@ -47,6 +47,7 @@ class Room:
 
     def _check(self) -> StoreFull | None:
         free_bytes = self.free_bytes
+        self._segments.blank.give_way(free_bytes)
         if free_bytes < self._free_bytes_min:
             hint = (
                 f"{free_bytes} bytes are free on the disk, {self._free_bytes_min} must stay free; make room"

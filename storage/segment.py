@@ -14,6 +14,7 @@ class Segment:
         "environment",
         "first_ms",
         "gone",
+        "grows",
         "heads_before",
         "last_ms",
         "number",
@@ -42,6 +43,8 @@ class Segment:
         self.environment: Environment | None = None
         self.users = 0
         self.gone = False
+        self.grows = False
+        """Whether commits make the file longer: it was not made ahead (blank.py)."""
 
     @property
     def sidecar(self) -> Path:

@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from .blank import Blank
 from .clock import Clock
-from .disk import Space, attempting, make_folder, sync
+from .disk import Space, attempting, make_folder, shorten, sync
 from .environment import Environment, create_environment
-from .errors import StoreClosed, StoreDamaged, StoreFailed
+from .errors import StorageError, StoreClosed, StoreDamaged, StoreFailed
 from .header import HEADER_KEY, SegmentHeader
 from .segment import Segment
 from .sidecar import SegmentIndex, load
@@ -41,13 +42,21 @@ class SegmentGone(Exception):  # noqa: N818 - it is what happened
 class Segments:
     """`active` is the segment being written, `index` its contents; `listed` has all of `folder`, by age."""
 
-    def __init__(self, store: Path, store_ids: tuple[str, ...], segment_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Path,
+        store_ids: tuple[str, ...],
+        segment_bytes: int,
+        free_bytes_min: int,
+        clock: Clock,
+    ) -> None:
         """`store_ids` are the present id and the former ones of a restored store."""
         self.folder = store / "wal"
         self._quarantine = store / "quarantine"
         self._store_ids = store_ids
         self._segment_bytes = segment_bytes
         self._clock = clock
+        self.blank = Blank(self.folder, segment_bytes, free_bytes_min)
         self._lock = threading.Condition()
         self._closed = False
         self._idle: list[Segment] = []
@@ -99,6 +108,7 @@ class Segments:
 
     def close(self, *, seal: bool) -> None:
         """Wait for readers, write the last sidecar if `seal`, and close every file."""
+        self.blank.close()
         with self._lock:
             self._closed = True
             self.active.users -= 1
@@ -113,8 +123,13 @@ class Segments:
                     self._close(segment)
 
     @property
+    def outdone(self) -> bool:
+        """Whether the open segment grows as it is written while one lies ready that does not."""
+        return self.blank.ready and self.active.grows
+
+    @property
     def total_bytes(self) -> int:
-        """Bytes of all segments."""
+        """Bytes of all segments, but for what lies unused in the open one."""
         return sum(segment.size_bytes for segment in self.listed)
 
     def since(self, stream: str, after: int) -> tuple[Segment, ...]:
@@ -214,6 +229,8 @@ class Segments:
                 segment.sidecar.unlink(missing_ok=True)
             _save(index, segment)
             segment.verified = True
+            with suppress(StorageError), Environment(path, writable=False, shared=False) as environment:
+                _cut(path, environment.end_bytes)
         segment.heads_before = index.heads_before
         segment.spans = index.spans
         segment.first_ms, segment.last_ms = index.first_ms, index.last_ms
@@ -280,11 +297,13 @@ class Segments:
             # A number is taken again after an empty session: its sidecar must not outlive the file it
             # describes. The same sync of the folder makes both changes durable.
             path.with_suffix(".ids").unlink(missing_ok=True)
-            create_environment(path, self._segment_bytes, [(HEADER_KEY, header.encode())])
+            create_environment(path, self._segment_bytes, [(HEADER_KEY, header.encode())], self.blank.take)
+            grows = path.stat().st_size < self._segment_bytes
         segment = Segment(path, number, heads, sealed_at_s=self._clock.monotonic_s())
         segment.environment = Environment(path, self._segment_bytes, writable=True, shared=True)
         segment.verified = True
         segment.sealed = False
+        segment.grows = grows
         segment.size_bytes = segment.environment.end_bytes
         index = SegmentIndex(self._store_ids[0], number, heads)
         segment.spans = index.spans
@@ -297,6 +316,8 @@ class Segments:
             self._release(sealing[0])
 
     def _seal(self, segment: Segment, index: SegmentIndex) -> None:
+        assert segment.environment is not None
+        _cut(segment.path, segment.environment.end_bytes)
         segment.sealed = True
         segment.sealed_at_s = self._clock.monotonic_s()
         _save(index, segment)
@@ -336,6 +357,15 @@ class Segments:
             if number in self.missing:
                 return f"segment {number}: {self.missing[number]}"
         return "trimmed"
+
+
+def _cut(path: Path, end_bytes: int) -> None:
+    """Take away what lies unused behind the last page, if that can be; not of a file that a backup shares."""
+    try:
+        if path.stat().st_nlink == 1:
+            shorten(path, end_bytes)
+    except OSError as error:
+        _log.warning("what %s does not use cannot be given back: %s", path.name, error)
 
 
 def _save(index: SegmentIndex, segment: Segment) -> None:

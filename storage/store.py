@@ -53,7 +53,9 @@ class Store:
         with attempting(f"mark {path} as open"):
             write_durably(self._unclean_marker, b"")
         self._clock = clock
-        self._segments = Segments(path, self._identity.ids, options.segment_bytes, clock)
+        self._segments = Segments(
+            path, self._identity.ids, options.segment_bytes, options.free_bytes_min, clock
+        )
         indexes = self._segments.open(unclean=unclean)
         floor = clock.wall_ms() * 1000
         self._segments.begin(floor)

@@ -14,7 +14,7 @@ from tests.faults.shim import build_shim, shim_environment
 class Prober:
     """A prober process under the shim. Create `full` or `fail_sync` to make the disk fail."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = 256 * 1024) -> None:
         self.root = folder / "root"
         self.root.mkdir(exist_ok=True)
         self.full = folder / "full"
@@ -22,7 +22,13 @@ class Prober:
         library = build_shim(folder)
         shim = shim_environment(library, self.root, fail_sync=self.fail_sync, full=self.full)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.images.prober", str(self.root / "store")],
+            [
+                sys.executable,
+                "-m",
+                "tests.faults.images.prober",
+                str(self.root / "store"),
+                str(segment_bytes),
+            ],
             env=os.environ | shim,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -87,3 +93,16 @@ def test_a_failed_sync_poisons_until_the_restart(prober: Prober, tmp_path: Path,
     assert again.ask("append 2") == "ok"
     assert again.ask("count") == "2"
     again.end()
+
+
+@pytest.mark.parametrize("fault", ["full", "fail_sync"])
+def test_a_segment_that_cannot_be_made_ahead_is_in_nobodys_way(tmp_path: Path, fault: str) -> None:
+    prober = Prober(tmp_path, segment_bytes=4 * 1024 * 1024)
+    getattr(prober, fault).write_text("blank")
+    assert [prober.ask(f"append {number} 400000") for number in (1, 22, 333)] == ["ok"] * 3
+    assert prober.ask("ahead") == "False"
+    getattr(prober, fault).unlink()
+    # The segment in use fills up: the one behind it is made ahead again.
+    assert [prober.ask(f"append {number} 400000") for number in range(4444, 4447)] == ["ok"] * 3
+    assert [prober.ask("ahead"), prober.ask("count"), prober.ask("refusal")] == ["True", "6", "NoneType"]
+    prober.end()

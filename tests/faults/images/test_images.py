@@ -13,23 +13,40 @@ import pytest
 
 from server.clock import SystemClock
 from storage import Store
-from tests.faults.images.appender import EVENTS, STREAMS, event_bytes, options
+from tests.faults.images.appender import (
+    AHEAD_SEGMENTS,
+    EVENTS,
+    SMALL_SEGMENTS,
+    STREAMS,
+    event_bytes,
+    options,
+)
 from tests.faults.images.disk_model import DiskModel
 from tests.faults.shim import Op, Operation, build_shim, read_log, shim_environment
 
 IMAGES = 24
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Operation]]:
-    """The operations of a run of the appender, and the folder it ran in."""
+def _record(tmp_path_factory: pytest.TempPathFactory, segment_bytes: int) -> tuple[Path, list[Operation]]:
     folder = tmp_path_factory.mktemp("recording")
     root = folder / "root"
     root.mkdir()
     environment = os.environ | shim_environment(build_shim(folder), root, log=folder / "log")
-    command = [sys.executable, "-m", "tests.faults.images.appender", str(root)]
+    command = [sys.executable, "-m", "tests.faults.images.appender", str(root), str(segment_bytes)]
     subprocess.run(command, check=True, env=environment, timeout=60)
     return root, read_log(folder / "log")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Operation]]:
+    """The operations of a run of the appender, and the folder it ran in."""
+    return _record(tmp_path_factory, SMALL_SEGMENTS)
+
+
+@pytest.fixture(scope="module")
+def recording_ahead(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Operation]]:
+    """The same with a segment that was made ahead."""
+    return _record(tmp_path_factory, AHEAD_SEGMENTS)
 
 
 def test_the_recording_has_syncs_and_rotations(recording: tuple[Path, list[Operation]]) -> None:
@@ -43,9 +60,22 @@ def test_the_recording_has_syncs_and_rotations(recording: tuple[Path, list[Opera
 def test_every_image_has_what_was_acknowledged(
     recording: tuple[Path, list[Operation]], tmp_path: Path
 ) -> None:
-    root, operations = recording
+    _replay(*recording, tmp_path, SMALL_SEGMENTS, 0)
+
+
+def test_every_image_of_a_segment_made_ahead(
+    recording_ahead: tuple[Path, list[Operation]], tmp_path: Path
+) -> None:
+    root, operations = recording_ahead
+    made = [number for number, done in enumerate(operations) if done.path.endswith("/blank.tmp")]
+    assert [operations[number].op for number in made].count(Op.RENAME) == 1
+    _replay(root, operations, tmp_path, AHEAD_SEGMENTS, made[0])
+
+
+def _replay(root: Path, operations: list[Operation], images: Path, segment_bytes: int, since: int) -> None:
+    """Power failures at random operations behind `since`, and at the end."""
     random = Random(20_000)
-    cuts = [*sorted(random.sample(range(len(operations)), IMAGES - 1)), len(operations)]
+    cuts = [*sorted(random.sample(range(since, len(operations)), IMAGES - 1)), len(operations)]
     model = DiskModel(root)
     acknowledged: list[str] = []
     done = 0
@@ -55,13 +85,13 @@ def test_every_image_has_what_was_acknowledged(
             if operation.op is Op.WRITE and operation.path.endswith("/acknowledged"):
                 acknowledged += operation.data.decode().split()
         done = cut
-        image = tmp_path / f"image-{cut}"
+        image = images / f"image-{cut}"
         model.write_image(image, random)
-        asyncio.run(_check(image / "store", acknowledged, f"cut {cut}"))
+        asyncio.run(_check(image / "store", segment_bytes, acknowledged, f"cut {cut}"))
 
 
-async def _check(path: Path, acknowledged: list[str], where: str) -> None:
-    store = Store.open(path, options(), SystemClock())
+async def _check(path: Path, segment_bytes: int, acknowledged: list[str], where: str) -> None:
+    store = Store.open(path, options(segment_bytes), SystemClock())
     found = [number for stream in STREAMS for number in _numbers(store, stream)]
     assert len(found) == len(set(found)), where
     wanted = {int(text) for text in acknowledged if text != "catalog"}
