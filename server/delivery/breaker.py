@@ -1,50 +1,54 @@
-"""The breaker: events that fail one after the other for one cause are a fault of the destination or of us,
-not of the events.
+"""The breaker: many events that fail for one cause are the fault of the destination or ours, not theirs.
 
-It stops a link from turning its whole stream into dead letters. Pure; one instance per link.
+It stops a link from turning its stream into dead letters. Pure; one instance per link.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from .outcome import Refused
 
 ALIKE_MAX: Final = 100
-"""This many events running, all refused for one cause, pause the link instead of becoming dead letters."""
+AMONG: Final = 1_000
+"""This many events refused for one cause among so many pause the link instead of becoming dead letters."""
 
 
 class Breaker:
-    """Follows the run of alike refusals over the borders of batches."""
+    """Follows alike refusals over the borders of batches. Events are counted, for offsets leap."""
 
-    __slots__ = ("_cause", "_run")
+    __slots__ = ("_passed", "_seen")
 
     def __init__(self) -> None:
-        self._cause = ""
-        self._run = 0
+        self._passed = 0
+        self._seen: dict[str, deque[int]] = {}
 
-    def tripped_by(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> Refused | None:
-        """The refusal that would make the run too long if this batch (its offsets in order) were settled.
-        Changes nothing.
+    def tripped_by(self, offsets: Sequence[int], refused: Mapping[int, Refused]) -> Refused | None:
+        """The refusal that would be one too many if this batch (its offsets in order) were settled. Changes
+        nothing.
         """
         return self._follow(offsets, refused)[0] if refused else None
 
-    def settled(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> None:
-        """The batch ended like this: the run goes on behind it, or is over."""
-        _, self._cause, self._run = self._follow(offsets, refused)
+    def settled(self, offsets: Sequence[int], refused: Mapping[int, Refused]) -> None:
+        """The batch ended like this."""
+        _, seen = self._follow(offsets, refused)
+        self._passed += len(offsets)
+        self._seen = {cause: latest for cause, latest in seen.items() if self._passed - latest[-1] < AMONG}
 
     def _follow(
-        self, offsets: Iterable[int], refused: Mapping[int, Refused]
-    ) -> tuple[Refused | None, str, int]:
-        cause, run = self._cause, self._run
+        self, offsets: Sequence[int], refused: Mapping[int, Refused]
+    ) -> tuple[Refused | None, dict[str, deque[int]]]:
+        """Of each cause, which events were the latest ones refused."""
+        seen = {cause: latest.copy() for cause, latest in self._seen.items()}
         tripped: Refused | None = None
-        for offset in offsets:
+        for event, offset in enumerate(offsets if refused else (), self._passed + 1):
             refusal = refused.get(offset)
-            own = "" if refusal is None else _cause(refusal)
-            run = run + 1 if own == cause else 1
-            cause = own
-            if cause and run >= ALIKE_MAX:
-                tripped = refusal
-        return tripped, cause, run
+            if refusal is not None:
+                latest = seen.setdefault(_cause(refusal), deque(maxlen=ALIKE_MAX))
+                latest.append(event)
+                if len(latest) == ALIKE_MAX and event - latest[0] < AMONG:
+                    tripped = refusal
+        return tripped, seen
 
 
 def _cause(refusal: Refused) -> str:
