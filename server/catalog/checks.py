@@ -15,6 +15,9 @@ _ORIGIN = re.compile(
 )
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA_BYTES_MAX = 63  # what Postgres keeps of a name
+_KEY_COLUMNS_MAX = (
+    31  # of the 32 of an index of Postgres one is the stream; the day of a partition is another
+)
 START_WORDS = ("oldest", "now")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,6 +123,11 @@ def _data(link: Link) -> Iterator[Fault]:
     if link.data.deduplicate and not link.data.primary_key:
         yield Fault(
             path, "is empty, but deduplicate is on", "name the key columns, or set deduplicate: false"
+        )
+    columns_max = _KEY_COLUMNS_MAX - (link.data.partition == "day")
+    if link.data.deduplicate and len(set(link.data.primary_key)) > columns_max:
+        yield Fault(
+            path, f"has more than {columns_max} columns", "an index of Postgres has 32, with ours in it"
         )
     for column in link.data.primary_key:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", column):

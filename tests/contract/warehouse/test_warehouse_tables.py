@@ -425,3 +425,17 @@ async def test_columns_that_were_dropped_count_for_postgres(link, sql):
     assert (await link.land(batch)).rows == 1
     kept = await sql.fetchval("SELECT _unmapped_data FROM events WHERE message_id = 'b'")
     assert len(json.loads(kept)) > 15
+
+
+@pytest.mark.parametrize(("partition", "columns"), [("none", 31), ("day", 30)])
+async def test_the_widest_key_that_a_link_may_have(make_link, sql, partition, columns):
+    """As wide as an index of Postgres with what we add: the stream, and the day."""
+    key = tuple(f"c{at}" for at in range(columns))
+    link = await make_link("wide", primary_key=key, partition=partition)
+    row = dict.fromkeys(key, "x") | {"received_at": "2026-11-21T00:00:00Z"}
+    await link.flush({**row, "message_id": "a"})
+    await link.flush({**row, "message_id": "b"})
+    assert await sql.fetch("SELECT message_id FROM events") == [("b",)]
+    too_wide = await make_link("wider", primary_key=(*key, "one_more"), partition=partition)
+    with pytest.raises(Unavailable, match="32 columns"):
+        await too_wide.flush({**row, "one_more": "x"}, table="others")

@@ -143,6 +143,15 @@ def test_deduplicate_needs_a_key() -> None:
     assert check([stream({})], [good], [link(primaryKey=[], deduplicate=False)]) == []
 
 
+@pytest.mark.parametrize(("partition", "columns_max"), [("none", 31), ("day", 30)])
+def test_a_key_has_no_more_columns_than_an_index(partition: str, columns_max: int) -> None:
+    """Postgres has 32; the stream is in it, and the day of a partitioned table."""
+    columns = [f"c{n}" for n in range(columns_max + 1)]
+    assert faults_of(primaryKey=columns[:-1], partition=partition) == []
+    assert faults_of(primaryKey=columns, partition=partition) == ["links.l.data.primaryKey"]
+    assert faults_of(primaryKey=columns, partition=partition, deduplicate=False) == []
+
+
 def faults_of(**data: object) -> list[str]:
     good = destination({"type": "postgres", "embedded": True})
     return check([stream({})], [good], [link(**data)])
