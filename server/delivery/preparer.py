@@ -170,8 +170,10 @@ class Preparer:
     async def look(self, after: int) -> None:
         """Learns since when the first event behind `after` waits. Raises StorageError."""
         self.waiting_since_ms = None
+        checkpoint = self._ledger.checkpoint
+        after, _ = checkpoint.stays.own(max(after, checkpoint.begin))
         if after < self.head:
-            since_ms = await self._reader.committed_ms(max(after, self._ledger.checkpoint.begin))
+            since_ms = await self._reader.committed_ms(after)
             self.waiting_since_ms = since_ms or self.waiting_since_ms
 
     async def committed_ms(self, offset: int) -> int | None:

@@ -1,7 +1,7 @@
 """Links and destinations change while delivery runs: nothing is lost or doubled, and nobody else notices."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +11,6 @@ import pytest
 from server.clock import SystemClock
 from server.delivery import LinkState, NotYet, removed, supervisor
 from server.delivery.checkpoint import load
-from tests.conftest import fresh_database
 from tests.faults.delivery.box import (
     LINK,
     Box,
@@ -35,12 +34,6 @@ async def proxy(database: str) -> AsyncIterator[FaultProxy]:
     parts = urlsplit(database)
     async with FaultProxy(parts.hostname or "", parts.port or 5432) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def other(postgres_url: str) -> Iterator[str]:
-    with fresh_database(postgres_url) as url:
-        yield url
 
 
 def checkpoint(box: Box, link_id: str = LINK.id) -> int:

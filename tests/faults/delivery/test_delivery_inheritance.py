@@ -96,6 +96,19 @@ async def test_the_former_store_was_restored_itself(data: Path, tmp_path: Path, 
     assert await message_ids(database) == ["b1", "b2", "c1", "m1", "new"]
 
 
+async def test_the_former_store_was_at_two_databases(tmp_path: Path, database: str, other: str) -> None:
+    data, back = tmp_path / "data", tmp_path / "back"
+    await deliver(data, database, "m1")
+    await deliver(data, other, "m2")
+    await back_up(data, tmp_path / "backup")
+    await deliver(data, other, "later")
+    restore(tmp_path / "backup", back, Transfer())
+    for url, id_ in ((database, "m3"), (other, "m4"), (database, "m5")):
+        await deliver(back, url, id_)
+    assert await message_ids(database) == ["m1", "m3", "m5"]
+    assert await message_ids(other) == ["later", "m2", "m4"]
+
+
 async def test_the_database_is_older_than_the_backup(data: Path, tmp_path: Path, database: str) -> None:
     await fetch(database, "DELETE FROM events")
     await fetch(database, "UPDATE penstock.progress SET last_offset = last_offset - 1, batch_id = ''")

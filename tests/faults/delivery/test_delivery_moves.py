@@ -6,7 +6,6 @@ A course is written as a word: `a` and `b` move the destination there, `.` takes
 starts the process anew.
 """
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import asyncpg
 import pytest
 
 from server.delivery import LinkConfig
-from tests.conftest import fresh_database
 from tests.faults.delivery.box import (
     BATCHED,
     IMPATIENT,
@@ -51,12 +49,6 @@ COURSES = (
     "a.b.a.c.b.ra.r.b.a.",
 )
 """The last move of each is to a, or nothing of it was put back since: what a lost it has again then."""
-
-
-@pytest.fixture
-def other(postgres_url: str) -> Iterator[str]:
-    with fresh_database(postgres_url) as url:
-        yield url
 
 
 @dataclass
