@@ -108,7 +108,8 @@ class Run:
     def entry(self, framework: Application) -> Entry:
         """The routes over these parts; those that are not hot are added to `framework`."""
         config = self.config
-        access = AdminAccess(config.server.admin_token)
+        proxies = TrustedProxies(config.server.trusted_proxies)
+        access, callers = AdminAccess(self.api_keys, proxies), KeyAccess(self.api_keys, proxies)
         sources = (
             lambda: info_samples(config.server.name),
             lambda: ingest_samples(self.counters),
@@ -120,7 +121,6 @@ class Run:
         outbound = self.outbound
         register_links(framework, outbound.status, outbound.pause, outbound.resume, access)
         register_backup(framework, self.backups, access)
-        callers = KeyAccess(self.api_keys, TrustedProxies(config.server.trusted_proxies))
         register_user_keys(framework, self.api_keys, self.audit, callers, self.clock)
         register_events(framework, EventLookup(self.store.wal, outbound, lambda: self.config.streams), access)
         Management(self.objects, callers, outbound.test).register(framework)

@@ -13,6 +13,7 @@ _TRUTH: Final[Schema] = {"type": "boolean"}
 _KEY: Final = ("apiKey", "adminToken")
 _TOKEN: Final = ("adminToken",)
 _READ: Final = (401, 403, 404, 429)
+_ADMIN: Final = (401, 429)
 _MAKE: Final = (400, 401, 403, 404, 408, 409, 413, 415, 429, 503)
 _CHANGE: Final = (*_MAKE, 412)
 
@@ -196,17 +197,24 @@ def _admin() -> list[Operation]:
     where = (("directory", "absolute, on the server's machine, new or empty"),)
     link = "/api/v1/links/{linkId}"
     return [
-        op("GET", "/api/v1/events", "The newest events", ANY, None, tail, refusals=(400, 401, 503)),
-        op("GET", "/api/v1/events/{messageId}", "Where is my event?", refusals=(401, 404, 503)),
-        op("GET", "/api/v1/links", "How every link is", refusals=(401,)),
-        op("GET", link, "How a link is", refusals=(401, 404)),
-        op("POST", f"{link}/pause", "Deliver nothing more until it is resumed", refusals=(401, 404, 503)),
-        op("POST", f"{link}/resume", "Go on, and at once", refusals=(401, 404, 503)),
-        op("GET", "/api/v1/backup", "The backup that runs, or the last one", refusals=(401,)),
+        op("GET", "/api/v1/events", "The newest events", ANY, None, tail, refusals=(*_ADMIN, 400, 503)),
+        op("GET", "/api/v1/events/{messageId}", "Where is my event?", refusals=(*_ADMIN, 404, 503)),
+        op("GET", "/api/v1/links", "How every link is", refusals=_ADMIN),
+        op("GET", link, "How a link is", refusals=(*_ADMIN, 404)),
+        op("POST", f"{link}/pause", "Deliver nothing more until it is resumed", refusals=(*_ADMIN, 404, 503)),
+        op("POST", f"{link}/resume", "Go on, and at once", refusals=(*_ADMIN, 404, 503)),
+        op("GET", "/api/v1/backup", "The backup that runs, or the last one", refusals=_ADMIN),
         op(
-            "POST", "/api/v1/backup", "Begin a backup", ANY, None, where, refusals=(400, 401, 409), status=202
+            "POST",
+            "/api/v1/backup",
+            "Begin a backup",
+            ANY,
+            None,
+            where,
+            refusals=(*_ADMIN, 400, 409),
+            status=202,
         ),
-        op("DELETE", "/api/v1/backup", "End the backup that runs", refusals=(401,), status=202),
+        op("DELETE", "/api/v1/backup", "End the backup that runs", refusals=_ADMIN, status=202),
     ]
 
 
@@ -215,5 +223,13 @@ def _process() -> list[Operation]:
     return [
         op("GET", "/health", "200 while every loop of the process turns", refusals=(503,)),
         op("GET", "/ready", "200 while events can be taken", refusals=(503,)),
-        op("GET", "/metrics", "Prometheus", None, security=_TOKEN, refusals=(401,), answer_type="text/plain"),
+        op(
+            "GET",
+            "/metrics",
+            "Prometheus",
+            None,
+            security=_TOKEN,
+            refusals=_ADMIN,
+            answer_type="text/plain",
+        ),
     ]

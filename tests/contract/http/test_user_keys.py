@@ -91,6 +91,16 @@ def test_who_guesses_is_refused_unheard(server: Penstock) -> None:
     )
 
 
+def test_who_guesses_the_admin_token_is_told_to_wait(server: Penstock) -> None:
+    """Wherever it is asked for; who has it is let in all the same, for it is long."""
+    there = {"X-Forwarded-For": "192.0.2.68"}
+    paths = ["/api/v1/links?token=wrong", "/api/v1/events?token=wrong"] * 6
+    statuses = [ask(server, "GET", path, headers=there).status for path in paths]
+    assert statuses == [401] * 10 + [429] * 2
+    assert ask(server, "GET", "/api/v1/links", headers=there).status == 401
+    assert ask(server, "GET", "/api/v1/links", headers={**TOKEN, **there}).status == 200
+
+
 def test_the_audit_log_says_who_did_what(server: Penstock) -> None:
     admin = made(server, name="admin of the audit test")
     made_by_it = ask(server, "POST", "/api/user/keys", {"name": "second"}, bearer(admin)).json
