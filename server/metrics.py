@@ -34,7 +34,15 @@ class IngestCounters:
     """Problem slug → requests answered with it, and items of batches refused for it."""
     repairs: int = 0
     type_mismatches: int = 0
-    in_flight_bytes: int = 0
+    reserved_bytes: int = 0
+    """Of bodies, on the loop; less what was given back of those that were begun elsewhere."""
+    begun_bytes: int = 0
+    """Of bodies, ever, on Granian's thread: each thread has a count of its own, so none needs a lock."""
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Of bodies that are read or being worked on."""
+        return self.reserved_bytes + self.begun_bytes
 
 
 @dataclass(frozen=True, slots=True)

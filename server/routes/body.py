@@ -6,7 +6,6 @@ requests at once are refused instead of filling memory. Event-loop thread, but f
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,8 +26,6 @@ _INFLATED_INLINE_BYTES_MAX: Final = 256 * 1024
 _UNKNOWN_BYTES: Final = 64 * 1024
 # What a thread inflates is counted only once it is there, so this bounds the memory beyond the count.
 _THREADS_MAX: Final = 4
-# Guards the count of bytes in flight: several `Bodies` share it, and `begin` is on another thread.
-_COUNTING: Final = threading.Lock()
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERLOADED: Final = Refusal("overloaded", "too many bytes in flight; try again")
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
@@ -72,11 +69,12 @@ class Bodies:
     def begin(
         self, transport: Transport, declared: int, now_s: float, then: Callable[[Reading], object]
     ) -> bool:
-        """Start to read a body of `declared` bytes, from any thread; `then` is called on the loop when it
-        ended, and asks `came`. False if there is no room for it now: nothing was begun.
+        """Start to read a body of `declared` bytes, from one thread that is not the loop's; `then` is called
+        on the loop when it ended, and asks `came`. False if there is no room for it now: nothing was begun.
         """
-        if declared > self._limits.body_bytes_max or not self._hold(declared):
+        if declared > self._limits.body_bytes_max or not self._has_room(declared):
             return False
+        self._counters.begun_bytes += declared
         reading = transport()
         self._reading[reading] = now_s
         reading.add_done_callback(then)
@@ -131,8 +129,7 @@ class Bodies:
 
     def release(self, declared: int) -> None:
         """Give back what `reserve` or `begin` took."""
-        with _COUNTING:
-            self._counters.in_flight_bytes -= reserved_bytes(declared)
+        self._counters.reserved_bytes -= reserved_bytes(declared)
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.
@@ -166,16 +163,17 @@ class Bodies:
                     reserved = size
             return b"".join(parts)
         finally:
-            with _COUNTING:
-                self._counters.in_flight_bytes -= reserved - _UNKNOWN_BYTES
+            self._counters.reserved_bytes -= reserved - _UNKNOWN_BYTES
 
     def _hold(self, size: int) -> bool:
         """Count so many bytes as in flight, if there is room for them."""
-        with _COUNTING:
-            if self._counters.in_flight_bytes + size > self._limits.in_flight_bytes_max:
-                return False
-            self._counters.in_flight_bytes += size
-            return True
+        if not self._has_room(size):
+            return False
+        self._counters.reserved_bytes += size
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        return self._counters.in_flight_bytes + size <= self._limits.in_flight_bytes_max
 
     async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
         if encoding in ("identity", ""):
