@@ -35,6 +35,7 @@ STREAM_BYTES_MAX: Final = 255
 _HEADER: Final = Struct("<BBHIIQQQQ")
 _BLOCK: Final = Struct("<IIQ")
 _GROUP: Final = Struct("<II")
+_LENGTH: Final = Struct("<I")
 _U64: Final = Struct("<Q")
 _KEY_OFFSET: Final = Struct(">Q")
 
@@ -70,25 +71,31 @@ def split_key(key: bytes) -> tuple[str, int]:
 
 
 class Submission:
-    """What one append adds to a commit: items that share a head. Items may be any buffers."""
+    """What one append adds to a commit: items that share a head. Items may be any buffers. `parts` are its
+    bytes as a block has them.
+    """
 
-    __slots__ = ("head", "ids", "items", "lengths", "size_bytes")
+    __slots__ = ("body_bytes", "events", "head", "ids", "items", "parts", "size_bytes")
 
     def __init__(self, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> None:
         self.head = head
         self.items = items
         self.ids = ids
-        if len(items) == 1:
-            size_bytes = len(items[0])
-            self.lengths = array("I", (size_bytes,))
+        self.events = events = len(items)
+        if events == 1:
+            items_bytes = len(items[0])
+            lengths = _LENGTH.pack(items_bytes)
         else:
-            self.lengths = array("I", map(len, items))
-            size_bytes = sum(self.lengths)
-        self.size_bytes = len(head) + size_bytes + EVENT_OVERHEAD_BYTES * len(items) + GROUP_OVERHEAD_BYTES
+            sizes = array("I", map(len, items))
+            items_bytes = sum(sizes)
+            lengths = sizes.tobytes()
+        self.parts = (_GROUP.pack(len(head), events), head, lengths, *items)
+        self.body_bytes = body_bytes = len(head) + items_bytes + GROUP_OVERHEAD_BYTES
+        self.size_bytes = body_bytes + EVENT_OVERHEAD_BYTES * events
 
 
 class _Blocks:
-    """Blocks being filled. Per group two or three appends, per event nothing."""
+    """Blocks being filled. Per group one append, per event nothing."""
 
     def __init__(self) -> None:
         self.table: list[bytes] = []
@@ -98,10 +105,12 @@ class _Blocks:
         self._events = 0
 
     def add(self, group: Submission) -> None:
-        events = len(group.lengths)
-        body_bytes = group.size_bytes - EVENT_OVERHEAD_BYTES * events
-        if self._body_bytes + body_bytes <= _BLOCK_BODY_BYTES and self._events + events <= _BLOCK_EVENTS:
-            self._put(group.head, group.lengths, group.items, body_bytes)
+        body_bytes = self._body_bytes + group.body_bytes
+        events = self._events + group.events
+        if body_bytes <= _BLOCK_BODY_BYTES and events <= _BLOCK_EVENTS:
+            self._parts += group.parts
+            self._body_bytes = body_bytes
+            self._events = events
         else:
             self._spread(group)
 
@@ -115,17 +124,12 @@ class _Blocks:
         self._parts = []
         self._body_bytes = self._events = 0
 
-    def _put(self, head: bytes, lengths: "array[int]", items: Sequence[Any], body_bytes: int) -> None:
-        self._parts += (_GROUP.pack(len(head), len(lengths)), head, lengths.tobytes(), *items)
-        self._body_bytes += body_bytes
-        self._events += len(lengths)
-
     def _spread(self, group: Submission) -> None:
         """Add a group to as many blocks as it needs, its head in each."""
-        ends = [0, *accumulate(group.lengths)]
+        ends = [0, *accumulate(map(len, group.items))]
         fixed_bytes = GROUP_OVERHEAD_BYTES + len(group.head)
         start = 0
-        while start < len(group.lengths):
+        while start < group.events:
             room = _BLOCK_BODY_BYTES - self._body_bytes - fixed_bytes
             stop = min(bisect_right(ends, ends[start] + room) - 1, start + _BLOCK_EVENTS - self._events)
             if stop <= start:
@@ -133,8 +137,10 @@ class _Blocks:
                     self.close()
                     continue
                 stop = start + 1
-            body_bytes = fixed_bytes + ends[stop] - ends[start]
-            self._put(group.head, group.lengths[start:stop], group.items[start:stop], body_bytes)
+            part = Submission(group.head, group.items[start:stop], ())
+            self._parts += part.parts
+            self._body_bytes += part.body_bytes
+            self._events += part.events
             start = stop
 
 
