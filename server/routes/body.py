@@ -85,7 +85,10 @@ class Bodies:
         self._reading.pop(reading, None)
         try:
             return reading.result()
-        except ProtocolClosed:
+        except ProtocolClosed as cut:
+            # The reading keeps its error, and the traceback the reading: a cycle that the collector does not
+            # see, for the reading is Granian's.
+            cut.__traceback__ = None
             return _CUT_SHORT
         except asyncio.CancelledError:
             return _TOO_SLOW

@@ -1,7 +1,12 @@
-"""Which requests become tasks, and that one which is lost is answered all the same."""
+"""Which requests become tasks, that one which is lost is answered all the same, and that a cut one leaves
+nothing behind.
+"""
 
 import asyncio
 import contextlib
+import gc
+import socket
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,8 @@ from granian.server.embed import Server
 
 from server.listener import spawning
 from server.logs import GRANIAN_CONFIG
+from server.metrics import IngestCounters
+from server.routes.body import Bodies, BodyLimits
 from tests.running import Answer, Penstock, eventually, free_port
 
 
@@ -86,3 +93,37 @@ async def test_what_begin_fails_at_becomes_a_task(caplog: pytest.LogCaptureFixtu
 async def test_what_nobody_answers_is_a_500_and_no_hang() -> None:
     async with serving(_Target()) as port:
         assert (await _post(port, "/plain/lost")).status == 500
+
+
+class _Begun(_Target):
+    """Begins bodies as the server does, and knows what waits for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies = Bodies(BodyLimits(1_000, 100_000, 10.0), IngestCounters())
+        self.waiting: list[weakref.ref[Any]] = []
+        self.ended: list[object] = []
+
+    def begin(self, exchange: Any) -> bool:
+        def arrived(reading: Any) -> None:
+            self.ended.append(self.bodies.came(reading))
+            exchange.proto.response_bytes(400, [], b"")
+
+        self.waiting.append(weakref.ref(arrived))
+        return self.bodies.begin(exchange.proto, 100, 0.0, arrived)
+
+
+async def test_a_body_that_is_cut_leaves_nothing_in_memory() -> None:
+    target = _Begun()
+    async with serving(target) as port:
+        await _post(port, "/plain")
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"POST /plain HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        await asyncio.to_thread(eventually, lambda: len(target.ended) == 4, "every body has ended")
+
+        def left() -> bool:
+            gc.collect()
+            return not any(one() for one in target.waiting)
+
+        await asyncio.to_thread(eventually, left, "nothing waits any more", 5)
