@@ -105,7 +105,8 @@ class Flusher:
         self._options = table_options(link)
         self._tables: set[str] = set()
         self._several_tables = several_tables(link)
-        self._in_doubt = False
+        self._in_doubt = ledger.checkpoint.in_doubt is not None  # may it have landed?
+        self._settling = False
         self._stuck = False  # a batch was let go of: what was wrong is so until one lands
 
     @property
@@ -128,11 +129,29 @@ class Flusher:
         """The batch in flight is the last one; then `run` ends, whatever else could be flushed."""
         self.waits.leave()
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether a batch may land now, or has landed and is not in the books yet. Else the destination holds
+        nothing of the link, and its task may be cut.
+        """
+        return self._settling or self._destination.is_landing(self._ownership.key)
+
+    def cut(self) -> None:
+        """The task of `run` is about to be cancelled: what is in flight is in doubt."""
+        self._in_doubt = self._in_doubt or self.in_flight
+
+    async def withdraw(self) -> None:
+        """After `run`: a batch that certainly did not land is none that anybody is to be asked about."""
+        await self.ledger.quiet()
+        if not self._in_doubt:
+            with contextlib.suppress(StorageError):  # then the destination is asked: it knows
+                await self.ledger.withdraw()
+
     async def resolve(self) -> None:
         """After `run`: asks the destination whether the batch in doubt landed, before another one is asked.
         Raises WarehouseError, StorageError.
         """
-        if self.ledger.checkpoint.in_doubt is not None:
+        if self._in_doubt:
             await self._take_over()
 
     def hold(self, reason: str) -> Coroutine[Any, Any, None]:
@@ -214,7 +233,7 @@ class Flusher:
     async def _take_over(self) -> None:
         """Makes this process the owner of the link and learns from the progress row where to go on."""
         await self._ownership.take(self.preparer.due_ms)
-        self._in_doubt = False
+        self._in_doubt = self.ledger.checkpoint.in_doubt is not None  # in another database than this one
         await self._look_at_lanes()
 
     async def _deliver_all(self) -> None:
@@ -284,9 +303,12 @@ class Flusher:
             if batch.lane is None:
                 self.oldest_ms = batch.committed_ms
             await self._until_done(partial(self.ledger.begin, self._intent(batch)))
+            self._in_doubt = False
             outcome, refused = await self._land(batch)
             await self._until_done(partial(self._settle, batch, outcome, ahead))
+            self._in_doubt = False
         finally:
+            self._settling = False
             batch.give_back()
             self.waits.state = LinkState.WAITING
         self._breaker.settled(batch.offsets, refused)
@@ -376,7 +398,7 @@ class Flusher:
         except Unavailable as error:
             self._in_doubt = self._in_doubt or error.in_doubt
             raise
-        self._in_doubt = False
+        self._in_doubt = self._settling = True
 
     async def _settle(self, batch: Prepared, outcome: Outcome, ahead: _Ahead) -> None:
         ready = (

@@ -86,6 +86,12 @@ class Ledger:
             if self.checkpoint.in_doubt != intent:
                 await self._write(replace(self.checkpoint, in_doubt=intent))
 
+    async def withdraw(self) -> None:
+        """The batch that was begun did not land, and will not."""
+        async with self._changing:
+            if self.checkpoint.in_doubt is not None:
+                await self._write(replace(self.checkpoint, in_doubt=None))
+
     async def settle(
         self, last: int, outcome: Outcome, due_ms: int | None, following: Intent | None = None
     ) -> None:

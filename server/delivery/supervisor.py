@@ -117,14 +117,14 @@ class Delivery:
         destination changed, ends with the batch in flight and starts at its checkpoint. Where a new one
         begins is durable on return. `existing` as of `start`.
 
-        Bounded by some seconds, also if a destination does not answer.
+        Who only waits for a destination is ended at once. Bounded by some seconds, also if one stops to
+        answer while a batch is in flight there.
         """
         async with self._changing:
             wanted = {link.id: link for link in links}
             leaving = [f for f in self._flushers.values() if not self._stays(f, wanted, destinations)]
             await self._end(leaving)
-            moving = [f for f in leaving if not self._stays_there(f, wanted, destinations)]
-            await asyncio.gather(*map(self._resolve, moving))
+            await asyncio.gather(*(self._resolve(f) for f in leaving if self._moves(f, wanted, destinations)))
             for flusher in leaving:
                 if flusher.link.id not in wanted and flusher.link.id not in existing:
                     await self._remove(flusher)
@@ -215,22 +215,36 @@ class Delivery:
     ) -> bool:
         """Whether the link goes on to the very destination that it has now."""
         link = wanted.get(flusher.link.id)
-        before = self._destinations[flusher.link.destination_id].place
-        return link is not None and destinations[link.destination_id] == before
+        return link is not None and destinations[link.destination_id] == self._place(flusher)
+
+    def _moves(
+        self, flusher: Flusher, wanted: Mapping[str, LinkConfig], destinations: Mapping[str, Place]
+    ) -> bool:
+        """Whether it leaves a destination that can be asked for what landed."""
+        return not (
+            isinstance(self._place(flusher), NotYet) or self._stays_there(flusher, wanted, destinations)
+        )
+
+    def _place(self, flusher: Flusher) -> Place:
+        return self._destinations[flusher.link.destination_id].place
 
     async def _end(self, flushers: Sequence[Flusher]) -> None:
-        """Ends these flushers: what they have in flight lands, or is in doubt."""
-        tasks = [self._tasks[flusher.link.id] for flusher in flushers]
-        if not tasks:
-            return
-        for flusher in flushers:
+        """Ends these flushers: what they have in flight lands, or is in doubt. Who has nothing in flight (it
+        connects, waits, asks where to go on) is not waited for.
+        """
+        tasks = {self._tasks[flusher.link.id]: flusher for flusher in flushers}
+        landing = [task for task, flusher in tasks.items() if flusher.in_flight]
+        for task, flusher in tasks.items():
             flusher.leave()
-        _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
-        for task in late:
-            task.cancel()
+            if task not in landing:
+                task.cancel()
+        if landing:
+            _, late = await asyncio.wait(landing, timeout=_LEAVE_S)
+            for task in late:
+                tasks[task].cut()
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for flusher in flushers:
-            await flusher.ledger.quiet()
+        await asyncio.gather(*(flusher.withdraw() for flusher in flushers))
 
     async def _resolve(self, flusher: Flusher) -> None:
         """The destination that is left is asked about a batch in doubt, for the next one does not know of it.

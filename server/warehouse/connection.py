@@ -182,19 +182,28 @@ class Connections:
     async def _take(self) -> Session:
         while self._idle and not self._closed:
             session = self._idle.pop()
-            if await session.usable():
+            usable = False
+            try:
+                usable = await session.usable()
+            finally:  # whoever asked may have been cancelled
+                if not usable:
+                    session.connection.terminate()
+            if usable:
                 return session
-            session.connection.terminate()
         if self._closed:
             raise Unavailable("the destination is closed")
         return await self._connect()
 
     async def _put_back(self, session: Session, keep: bool) -> None:
-        if keep and not self._closed and await session.clear():
+        clear = False
+        try:
+            clear = keep and not self._closed and await session.clear()
+        finally:
+            if not clear:
+                session.connection.terminate()
+        if clear:
             session.idle_since = time.monotonic()
             self._idle.append(session)
-        else:
-            session.connection.terminate()
 
     async def _connect(self) -> Session:
         doing = f"connect to {self._config.place}"

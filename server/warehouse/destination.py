@@ -8,7 +8,8 @@ the edge. Runs on the event-loop thread.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -76,6 +77,7 @@ class Destination:
         self._connections = Connections(config, connections_max, self._limits)
         self._tables = Tables(config.schema, self._connections, self._limits)
         self._upkeep = Upkeep(self._connections, self._limits, self._tables.learned)
+        self._landing: set[LinkKey] = set()
 
     async def open(self) -> None:
         """Nothing is connected before the first use: one that is down must not hold up the start."""
@@ -162,6 +164,12 @@ class Destination:
         self._count(result)
         return result
 
+    def is_landing(self, key: LinkKey) -> bool:
+        """Whether the transaction of a flush under this key is open: cut now, its batch may be in doubt. A
+        flush that still waits for a connection, or makes tables, has none.
+        """
+        return key in self._landing
+
     async def still_locked(self, locked: TableLocked) -> TableLocked | None:
         """None if the table could be written now; does not wait for its lock. Raises Unavailable."""
         try:
@@ -207,18 +215,10 @@ class Destination:
             for load in loads:
                 if load.staging is not None:
                     await load.staging.prepare(session)
-            if not await progress.begin(session, key, batch):
-                return Flushed(0, 0, 0, 0, 0.0, already_landed=True)
-            if careful:
-                await locate(
-                    session, [(load.plan, load.staging, load.encoding) for load in loads if load.staging]
-                )
-            else:
-                for load in loads:
-                    with touching(load.plan.shape.schema, load.plan.shape.name):
-                        await merge.load(session, load.plan, load.staging, load.encoding.rows())
-            await progress.advance(session, key, batch)
-            await _commit(session, f"commit a batch to {self.config.place}")
+            with self._open_for(key):
+                landed = await self._transact(session, key, batch, loads, careful)
+        if not landed:
+            return Flushed(0, 0, 0, 0, 0.0, already_landed=True)
         encodings = [load.encoding for load in loads]
         return Flushed(
             sum(encoding.count for encoding in encodings),
@@ -228,6 +228,32 @@ class Destination:
             seconds=0.0,
             overflow_values=sum(encoding.overflow_values for encoding in encodings),
         )
+
+    async def _transact(
+        self, session: Session, key: LinkKey, batch: Batch, loads: Sequence[_Load], careful: bool
+    ) -> bool:
+        """False: this very batch has landed before."""
+        if not await progress.begin(session, key, batch):
+            return False
+        if careful:
+            await locate(
+                session, [(load.plan, load.staging, load.encoding) for load in loads if load.staging]
+            )
+        else:
+            for load in loads:
+                with touching(load.plan.shape.schema, load.plan.shape.name):
+                    await merge.load(session, load.plan, load.staging, load.encoding.rows())
+        await progress.advance(session, key, batch)
+        await _commit(session, f"commit a batch to {self.config.place}")
+        return True
+
+    @contextmanager
+    def _open_for(self, key: LinkKey) -> Iterator[None]:
+        self._landing.add(key)
+        try:
+            yield
+        finally:
+            self._landing.discard(key)
 
     async def _load(
         self, table: str, rows: Sequence[AnyRow], batch: Batch, owner: str, careful: bool

@@ -99,6 +99,31 @@ async def test_a_commit_that_was_never_sent_is_redone(link, proxy, sql):
     assert not (await lands_after_all(link, batch, sql)).already_landed
 
 
+async def test_who_gives_up_while_an_old_connection_is_asked_leaves_none_behind(config, proxy):
+    through = replace(config, host="127.0.0.1", port=proxy.port, sslmode="disable")
+    destination = Destination(through, 1, Limits(connection_idle_s=0.0))
+    await destination.probe()
+    proxy.stall_at(b"SELECT 1", Direction.TO_SERVER)
+    await given_up(asyncio.create_task(destination.probe()), proxy)
+
+
+async def test_who_gives_up_while_a_transaction_is_ended_leaves_no_connection(link, proxy):
+    await link.land(batch := link.batch([{"message_id": "a"}]))
+    proxy.stall_at(b"ROLLBACK", Direction.TO_SERVER)
+    await given_up(asyncio.create_task(link.land(batch)), proxy)
+
+
+async def given_up(task, proxy):
+    """Cancelled once the proxy has stalled, it ends every connection that it had."""
+    await proxy.fired.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    proxy.resume()
+    async with asyncio.timeout(10):
+        await proxy.ended()
+
+
 async def test_connections_killed_by_the_server_are_replaced(link, sql):
     await sql.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'penstock'"

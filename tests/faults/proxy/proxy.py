@@ -118,6 +118,10 @@ class FaultProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    async def ended(self) -> None:
+        """Waits until both ends have closed every connection that is open now."""
+        await asyncio.gather(*(task for pipe in self._pipes for task in pipe.tasks))
+
     def refuse(self, *, on: bool = True) -> None:
         """Close new connections at once, or take them again. `refused` is set when one was turned away."""
         self._refusing = on
