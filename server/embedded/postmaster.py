@@ -51,9 +51,12 @@ def serves(pid: int, cluster: Path) -> bool:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return False
-    if state in (b"Z", b"X") or not words[0].endswith(b"postgres") or b"-D" not in words[:-1]:
+    if state in (b"Z", b"X") or b"-D" not in words[:-1]:
         return False
-    return Path(os.fsdecode(words[words.index(b"-D") + 1])) == cluster
+    option = words.index(b"-D")
+    # On a machine of another kind (an image for x86-64 on arm64), the emulator comes first.
+    named = any(word.endswith(b"postgres") for word in words[:option])
+    return named and Path(os.fsdecode(words[option + 1])) == cluster
 
 
 def exists(pid: int) -> bool:
