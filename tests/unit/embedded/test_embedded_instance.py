@@ -265,3 +265,20 @@ def test_as_root_it_is_nobody_and_nothing_outside_changes(tmp_path: Path) -> Non
         assert Path("/etc/passwd").read_bytes() == users
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["/bin/postgres", "-D", "{}"], True),
+        (["/bin/postgres", "-D", "{}-2"], False),
+        (["/bin/psql", "-D", "{}", "postgres"], False),
+        (["/bin/postgres", "-D"], False),
+    ],
+)
+def test_a_postmaster_is_known_behind_an_emulator_too(tmp_path: Path, words: list[str], found: bool) -> None:
+    waiting = [sys.executable, "-c", "input()", *(word.format(tmp_path) for word in words)]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as emulator:
+        until(lambda: Path(f"/proc/{emulator.pid}/cmdline").read_bytes().count(b"\0") == len(waiting))
+        assert postmaster_facts.serves(emulator.pid, tmp_path) is found
+        emulator.communicate(b"\n")
