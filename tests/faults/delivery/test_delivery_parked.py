@@ -92,7 +92,7 @@ async def test_only_the_events_of_the_locked_table_wait(tmp_path: Path, database
             await append(box.store, events(3, N))
             await box.drained()
             first = box.store.wal.head(STREAM) - (N - 3) + 1
-            status = box.status()
+            status = await box.in_state(LinkState.WAITING)
             (parked,) = status.parked
             assert (parked.table, parked.events) == ("green", len(ids(3, N, "green")))
             assert "somebody, AccessExclusiveLock" in parked.reason
