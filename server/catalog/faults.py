@@ -1,7 +1,7 @@
 """Faults: everything that is wrong with a document, each with its path, never only the first one.
 
 msgspec stops at the first fault, so its JSON Schema of the same types is what finds them all. Values of
-secret fields are left out of messages.
+secret fields, and what may hold such, are left out of messages.
 """
 
 import difflib
@@ -80,8 +80,7 @@ def _inner(error: Any) -> list[Any]:
 
 
 def _message(error: Any, kind: str, path: list[str | int]) -> str:
-    unshown = any(part in _KEYS or is_secret(str(part)) for part in path)
-    given = "the value" if unshown else _shown(error.instance)
+    given = _given(error, kind, path)
     if kind == "Type":
         if path and path[-2:-1] in (["browser_keys"], ["server_keys"]):
             return "must be a key: a text (in quotes), or {id, plaintext}"
@@ -102,6 +101,20 @@ def _message(error: Any, kind: str, path: list[str | int]) -> str:
     if kind == "Pattern":
         return f"{given} may not be used: letters, digits, dot, dash and underscore only, at most 64"
     return str(error.message)
+
+
+def _given(error: Any, kind: str, path: list[str | int]) -> str:
+    """What was given, as far as it may be shown. Of what is not a plain value, or stands where a mapping
+    belongs (a URL for a datasource), only what it is: there may be a secret in it.
+    """
+    value = error.instance
+    if any(part in _KEYS or is_secret(str(part)) for part in path):
+        return "the value"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    if isinstance(value, str) and (kind == "AnyOf" or (kind == "Type" and "object" in error.kind.types)):
+        return "a text"
+    return _shown(value)
 
 
 def _types(types: Sequence[str]) -> str:

@@ -147,6 +147,23 @@ destinations: {d: {type: postgres, host: h, database: d, username: u, password: 
     assert "98765" not in said
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "destinations: {d: {type: postgres, datasource: 'postgres://u:hunter2@h/d'}}",
+        "destinations: {d: {type: postgres, datasource: [hunter2]}}",
+        "destinations: [{id: d, password: hunter2}]",
+        "destinations: {d: 'postgres://u:hunter2@h/d'}",
+        "streams: {site: [{server_keys: ['a:hunter2']}]}",
+        "server: ['hunter2']",
+        "hunter2",
+        "[hunter2]",
+    ],
+)
+def test_no_secret_in_the_fault_of_what_stands_in_for_a_mapping(loaded: Loader, text: str) -> None:
+    assert "hunter2" not in str(faults(loaded, text))
+
+
 def test_a_key_given_twice(loaded: Loader) -> None:
     found = faults(loaded, "store:\n  path: a\n  path: b\n")
     assert "again in line 3" in found["store.path"]
