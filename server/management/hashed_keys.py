@@ -1,6 +1,6 @@
 """The write keys of stored streams: keyed digests, so that the store does not say what they are. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +31,22 @@ def with_hashes(
             for index, key in enumerate(keys)
             if isinstance(key, dict) and key.get("hash") is None and isinstance(key.get("id"), str)
         ]
+        faults += [
+            Fault(f"{published}[{index}].id", "is the id of another key too", "revoking goes by the id")
+            for index in _repeated(keys)
+        ]
     return result, faults
+
+
+def _repeated(keys: Sequence[Any]) -> Iterator[int]:
+    """The places of keys that are called like one before."""
+    seen: set[str] = set()
+    for index, key in enumerate(keys):
+        id_ = key.get("id") if isinstance(key, dict) else None
+        if isinstance(id_, str):
+            if id_ in seen:
+                yield index
+            seen.add(id_)
 
 
 def comparable(stream: Stream, box: SecretBox) -> Stream:

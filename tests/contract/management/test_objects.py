@@ -121,6 +121,7 @@ FAULTS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("destination", {**MINIMAL["destination"], "username": "u\0database\0other"}, ["username"]),
     ("stream", {"rateLimit": {"burst": 0}}, ["rateLimit.burst"]),
     ("stream", {"rateLimit": {"burst": 5.5}}, ["rateLimit.burst"]),
+    ("stream", {"publicKeys": ["k:one-secret", "k:another-secret"]}, ["publicKeys[1].id"]),
     ("stream", {"publicKeys": [{"id": "new", "plaintext": MASK}]}, ["publicKeys[0]"]),
     ("stream", {"workspaceId": "another"}, ["workspaceId"]),
     ("destination", {}, ["destinationType"]),
