@@ -86,9 +86,14 @@ class Box:
         return next(status for status in self.delivery.status() if status.link_id == link_id)
 
     async def drained(self, link_id: str = LINK.id) -> None:
-        """Waits until everything committed is delivered, dead-lettered or dropped on that link."""
-        stream = self.status(link_id).stream_id
-        await until(lambda: self.status(link_id).checkpoint >= self.store.wal.head(stream))
+        """Waits until everything committed is delivered, dead-lettered or dropped on that link, and its
+        status says so: the books are a turn of the loop ahead of it.
+        """
+        await until(lambda: self._is_drained(self.status(link_id)))
+
+    def _is_drained(self, status: LinkStatus) -> bool:
+        landed = status.checkpoint >= self.store.wal.head(status.stream_id)
+        return landed and status.state is not LinkState.FLUSHING
 
     async def in_state(self, state: LinkState, link_id: str = LINK.id) -> LinkStatus:
         await until(lambda: self.status(link_id).state is state)
