@@ -64,7 +64,7 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Datasource(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A Postgres to connect to."""
 
-    host: Annotated[str, Meta(pattern=LINE, min_length=1)]
+    host: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=255)]
     port: Annotated[int, Meta(ge=1, le=65535)] = 5432
     db: Annotated[str, Meta(pattern=LINE, min_length=1)]
     schema: Annotated[str, Meta(pattern=LINE, min_length=1, max_length=63)] = "public"

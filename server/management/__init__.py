@@ -14,7 +14,7 @@ from server.management.errors import (
     PreconditionFailed,
     Provisioned,
 )
-from server.management.kinds import KINDS
+from server.management.kinds import KINDS, LINK_TYPES
 from server.management.objects import DEFAULT_WORKSPACE, Change, Objects, Trial
 from server.management.schema import catalogue, components, schema_of
 from server.management.secrets import MASK, SecretBox, SecretError, masked, unmasked
@@ -24,6 +24,7 @@ __all__ = [
     "ADMIN_TOKEN",
     "DEFAULT_WORKSPACE",
     "KINDS",
+    "LINK_TYPES",
     "MASK",
     "ROLES",
     "SECTIONS",

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from server.catalog import Fault
 from server.management.errors import Conflict
+from server.management.kinds import LINK_TYPES
 from server.management.stored import Stored
 
-LINK_KINDS: Final = ("link", "sync")
-_TYPES: Final = {"link": "push", "sync": "sync"}
+LINK_KINDS: Final = tuple(LINK_TYPES)
 
 
 def end_faults(item: Stored, objects: Mapping[str, Mapping[str, Stored]]) -> Iterator[Fault]:
@@ -28,7 +28,7 @@ def functions_of(link: Stored) -> list[str]:
 def in_use(item: Stored, users: Sequence[Stored]) -> Conflict:
     """Why an object is not deleted; in Jitsu's words."""
     links = [
-        {"id": link.id, "type": _TYPES[link.kind], "fromId": link.ends[0], "toId": link.ends[1]}
+        {"id": link.id, "type": LINK_TYPES[link.kind], "fromId": link.ends[0], "toId": link.ends[1]}
         for link in users
     ]
     if item.kind == "function":

@@ -36,6 +36,8 @@ _RESERVED_WORKSPACES: Final = frozenset(
 )
 _ANSWERED = ("workspaceId", "createdAt", "updatedAt", "provisioned", "testConnectionError", "cloneId")
 """Fields of answers that say nothing when they come back."""
+LINK_TYPES: Final = {"link": "push", "sync": "sync"}
+"""What answers call the two kinds of links."""
 _PLACE: Final = re.compile(r"(.*) - at `\$\.?(.*)`")
 """How msgspec says what is wrong, and where."""
 
@@ -84,8 +86,8 @@ _OPTIONS: Final = {
 def normalized(kind: str, workspace: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """What a caller sent, under our names, without what only answers say."""
     rest = {key: value for key, value in body.items() if key not in _ANSWERED}
-    if rest.get("type") == kind or kind in ("link", "sync"):
-        rest.pop("type", None)
+    if rest.get("type") in (kind, LINK_TYPES.get(kind)):
+        rest.pop("type", None)  # another one stays, a field that is not known
     if kind == "destination" and rest.get("authenticationMethod") == "password":
         del rest["authenticationMethod"]
     if kind != "workspace" and body.get("workspaceId", workspace) != workspace:

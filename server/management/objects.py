@@ -361,7 +361,7 @@ class Objects:
             ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
             shown = (None if before is None else before.body, None if after is None else after.body)
             acts.append(Act(actor.key_id, action, item.kind, item.id, *shown))
-            ops += removal(before, after, self._clock.wall_ms())
+            ops += removal(self._catalog, before, after, self._clock.wall_ms())
         ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
         config = effective(self._provisioned, objects)

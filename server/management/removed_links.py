@@ -1,7 +1,8 @@
 """Between which ends links were that are deleted: one made again between them, without an id, has the id of
 the one before, so that it goes on where that one was for as long as its checkpoint is kept.
 
-One record a deleted link, written with the change. Event-loop thread; short reads of the catalog.
+One record a deleted link, written with the change; a later deletion takes old ones along. Event-loop thread;
+short reads of the catalog.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from server.management.stored import Stored
 from storage import Delete, Put, TableEnv
 
 _TABLE: Final = "removed_links"
+KEPT_MS: Final = 30 * 86_400_000
+"""Longer than delivery keeps the checkpoint."""
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True):
@@ -23,13 +26,17 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     removed_ms: int
 
 
-def removal(before: Stored | None, after: Stored | None, now_ms: int) -> list[Put | Delete]:
+def removal(
+    catalog: TableEnv, before: Stored | None, after: Stored | None, now_ms: int
+) -> list[Put | Delete]:
     """What to write with a change of an object."""
     if after is not None and before is None and after.kind == "link":
         return [Delete(_TABLE, after.id.encode())]
     if after is None and before is not None and before.kind == "link":
         record = _Record(before.workspace, before.ends, now_ms)
-        return [Put(_TABLE, before.id.encode(), msgspec.msgpack.encode(record))]
+        old = [id_ for found, id_ in _records(catalog) if now_ms - found.removed_ms > KEPT_MS]
+        put = Put(_TABLE, before.id.encode(), msgspec.msgpack.encode(record))
+        return [*(Delete(_TABLE, id_.encode()) for id_ in old), put]
     return []
 
 
@@ -41,8 +48,15 @@ def id_before(catalog: TableEnv, workspace: str, body: Mapping[str, Any]) -> str
     if isinstance(data, Mapping) and data.get("startFrom") is not None:
         return None
     ends = (body.get("from"), body.get("to"))
-    records = [
+    found = [
+        (record.removed_ms, id_)
+        for record, id_ in _records(catalog)
+        if (record.workspace, record.ends) == (workspace, ends)
+    ]
+    return max(found)[1] if found else None
+
+
+def _records(catalog: TableEnv) -> list[tuple[_Record, str]]:
+    return [
         (msgspec.msgpack.decode(value, type=_Record), key.decode()) for key, value in catalog.scan(_TABLE)
     ]
-    found = [(r.removed_ms, id_) for r, id_ in records if (r.workspace, r.ends) == (workspace, ends)]
-    return max(found)[1] if found else None

@@ -16,6 +16,7 @@ from server.catalog import Destination
 from server.lookup import iso_time
 from server.management import (
     KINDS,
+    LINK_TYPES,
     Caller,
     Change,
     Conflict,
@@ -39,7 +40,6 @@ from server.routes.key_access import KeyAccess
 from storage import StorageError, StoreFull
 
 TYPES: Final = ("stream", "destination", "function", "service", "link")
-LINK_TYPES: Final = {"link": "push", "sync": "sync"}
 DEPTH_MAX: Final = 64
 _INGEST_SEGMENTS: Final = frozenset({"v1", "s", "px"})
 _WORDS: Final = frozenset({"schema", "user", "workspace", "docs", "openapi.json"})

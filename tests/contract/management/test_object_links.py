@@ -32,8 +32,10 @@ def test_a_link_is_changed_by_its_id(api: Api) -> None:
     assert api.config("PUT", "link", {"fromId": stream, "toId": destination}).status == 400
     assert api.config("PUT", "link", {"id": "none", "data": {}}).status == 404
     other = api.make("stream")
-    moved = api.config("PUT", "link", {"id": link, "fromId": other})
-    assert [fault["path"] for fault in moved.json["errors"]] == ["fromId"]
+    for field, value in (("fromId", other), ("type", "sync")):
+        moved = api.config("PUT", "link", {"id": link, field: value})
+        assert [fault["path"] for fault in moved.json["errors"]] == [field]
+    assert api.config("PUT", "link", {"id": link, "type": "push"}).status == 200
 
 
 def test_strict_refuses_options_that_are_not_known(api: Api) -> None:
