@@ -1,54 +1,50 @@
-"""The breaker: many events that fail for one cause are the fault of the destination or ours, not theirs.
+"""The breaker: events that fail one after the other for one cause are a fault of the destination or of us,
+not of the events.
 
-It stops a link from turning its stream into dead letters. Pure; one instance per link.
+It stops a link from turning its whole stream into dead letters. Pure; one instance per link.
 """
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .outcome import Refused
 
 ALIKE_MAX: Final = 100
-AMONG: Final = 1_000
-"""This many events refused for one cause among so many pause the link instead of becoming dead letters."""
+"""This many events running, all refused for one cause, pause the link instead of becoming dead letters."""
 
 
 class Breaker:
-    """Follows alike refusals over the borders of batches. Events are counted, for offsets leap."""
+    """Follows the run of alike refusals over the borders of batches."""
 
-    __slots__ = ("_passed", "_seen")
+    __slots__ = ("_cause", "_run")
 
     def __init__(self) -> None:
-        self._passed = 0
-        self._seen: dict[str, deque[int]] = {}
+        self._cause = ""
+        self._run = 0
 
-    def tripped_by(self, offsets: Sequence[int], refused: Mapping[int, Refused]) -> Refused | None:
-        """The refusal that would be one too many if this batch (its offsets in order) were settled. Changes
-        nothing.
+    def tripped_by(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> Refused | None:
+        """The refusal that would make the run too long if this batch (its offsets in order) were settled.
+        Changes nothing.
         """
         return self._follow(offsets, refused)[0] if refused else None
 
-    def settled(self, offsets: Sequence[int], refused: Mapping[int, Refused]) -> None:
-        """The batch ended like this."""
-        _, seen = self._follow(offsets, refused)
-        self._passed += len(offsets)
-        self._seen = {cause: latest for cause, latest in seen.items() if self._passed - latest[-1] < AMONG}
+    def settled(self, offsets: Iterable[int], refused: Mapping[int, Refused]) -> None:
+        """The batch ended like this: the run goes on behind it, or is over."""
+        _, self._cause, self._run = self._follow(offsets, refused)
 
     def _follow(
-        self, offsets: Sequence[int], refused: Mapping[int, Refused]
-    ) -> tuple[Refused | None, dict[str, deque[int]]]:
-        """Of each cause, which events were the latest ones refused."""
-        seen = {cause: latest.copy() for cause, latest in self._seen.items()}
+        self, offsets: Iterable[int], refused: Mapping[int, Refused]
+    ) -> tuple[Refused | None, str, int]:
+        cause, run = self._cause, self._run
         tripped: Refused | None = None
-        for event, offset in enumerate(offsets if refused else (), self._passed + 1):
+        for offset in offsets:
             refusal = refused.get(offset)
-            if refusal is not None:
-                latest = seen.setdefault(_cause(refusal), deque(maxlen=ALIKE_MAX))
-                latest.append(event)
-                if len(latest) == ALIKE_MAX and event - latest[0] < AMONG:
-                    tripped = refusal
-        return tripped, seen
+            own = "" if refusal is None else _cause(refusal)
+            run = run + 1 if own == cause else 1
+            cause = own
+            if cause and run >= ALIKE_MAX:
+                tripped = refusal
+        return tripped, cause, run
 
 
 def _cause(refusal: Refused) -> str:

@@ -39,7 +39,7 @@ from server.warehouse import (
 from storage import Former, StorageError, StoreClosed, StorePoisoned
 
 from . import outcome as outcomes
-from .breaker import ALIKE_MAX, AMONG, Breaker
+from .breaker import ALIKE_MAX, Breaker
 from .checkpoint import Intent
 from .lane_watch import LaneWatch
 from .lanes import LANES_MAX, PARKED_MAX, pack
@@ -441,7 +441,7 @@ class Flusher:
 
     async def _trip(self, example: Refused) -> None:
         self._sound(
-            f"paused: {ALIKE_MAX} of {AMONG} events are refused alike, the last one for: {example.reason}"
+            f"paused: {ALIKE_MAX} events running are refused alike, the last one for: {example.reason}"
         )
         await self.waits.before_retry(LinkState.PAUSED, self.waits.breaker.next_s())
 
