@@ -15,9 +15,7 @@ _ORIGIN = re.compile(
 )
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA_BYTES_MAX = 63  # what Postgres keeps of a name
-_KEY_COLUMNS_MAX = (
-    31  # of the 32 of an index of Postgres one is the stream; the day of a partition is another
-)
+_KEY_COLUMNS_MAX = 31  # an index of Postgres has 32: one is the stream, and of a partition the day another
 START_WORDS = ("oldest", "now")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

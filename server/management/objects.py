@@ -33,7 +33,7 @@ from server.management.kinds import (
 )
 from server.management.merge import merged_object
 from server.management.recipients import misdirected
-from server.management.removed_links import id_before, removal
+from server.management.removed_links import id_before, removals
 from server.management.secrets import SecretBox, require_same, unmasked
 from server.management.stored import (
     KEY_RECORD,
@@ -310,7 +310,14 @@ class Objects:
     ) -> Stored:
         """The object as it would be, in a configuration that holds. Raises `Invalid`, `Conflict`."""
         item = self._formed(kind, id_, workspace, given, before, strict)
-        if kind == "link" and before is None and (other := self.link_between(*item.ends, workspace)):
+        if faults := self._misfits(item, made=before is None):
+            raise Invalid(kind, faults)
+        return item
+
+    def _misfits(self, item: Stored, *, made: bool) -> list[Fault]:
+        """Why an object is none beside the others. Raises `Conflict`."""
+        kind, id_ = item.kind, item.id
+        if kind == "link" and made and (other := self.link_between(*item.ends, item.workspace)):
             ends = f"from {other.body['from']!r} to {other.body['to']!r}"
             raise Conflict("ALREADY_EXISTS", f"Link {ends} already exists", {"id": other.id})
         objects = {**self._objects, kind: {**self._objects[kind]}}
@@ -318,10 +325,7 @@ class Objects:
         objects[kind][id_] = item
         config = effective(self._provisioned, objects)
         found = config_faults(config, objects, self._box, item)
-        faults = [relative_fault(kind, id_, fault) for fault in found]
-        if faults:
-            raise Invalid(kind, faults)
-        return item
+        return [relative_fault(kind, id_, fault) for fault in found]
 
     def _formed(
         self,
@@ -361,7 +365,7 @@ class Objects:
             ops.append(Delete(TABLE, key) if after is None else Put(TABLE, key, encoded(after, self._box)))
             shown = (None if before is None else before.body, None if after is None else after.body)
             acts.append(Act(actor.key_id, action, item.kind, item.id, *shown))
-            ops += removal(self._catalog, before, after, self._clock.wall_ms())
+        ops += removals(self._catalog, changes, self._clock.wall_ms())
         ops.append(Put(KEY_TABLE, KEY_RECORD, self._box.fingerprint))
         objects = self._changed(changes)
         config = effective(self._provisioned, objects)
@@ -468,19 +472,8 @@ class Trial(Objects):
                 return replace(own, path=f"{section}.{id_}.{own.path}".rstrip("."))
         return fault
 
-    def _checked(
-        self,
-        kind: str,
-        id_: str,
-        workspace: str,
-        given: Mapping[str, Any],
-        before: Stored | None,
-        strict: bool,
-    ) -> Stored:
-        item = self._formed(kind, id_, workspace, given, before, strict)
-        if kind in LINK_KINDS and (faults := list(end_faults(item, self._objects))):
-            raise Invalid(kind, faults)
-        return item
+    def _misfits(self, item: Stored, *, made: bool) -> list[Fault]:  # noqa: ARG002 - `faults` sees to the rest
+        return list(end_faults(item, self._objects)) if item.kind in LINK_KINDS else []
 
     async def _serially(self, change: Callable[[], Awaitable[_Made]]) -> _Made:
         return await change()  # nobody else has this copy

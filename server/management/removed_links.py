@@ -5,7 +5,7 @@ One record a deleted link, written with the change; a later deletion takes old o
 short reads of the catalog.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -26,18 +26,21 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     removed_ms: int
 
 
-def removal(
-    catalog: TableEnv, before: Stored | None, after: Stored | None, now_ms: int
+def removals(
+    catalog: TableEnv, changes: Iterable[tuple[Stored | None, Stored | None]], now_ms: int
 ) -> list[Put | Delete]:
-    """What to write with a change of an object."""
-    if after is not None and before is None and after.kind == "link":
-        return [Delete(_TABLE, after.id.encode())]
-    if after is None and before is not None and before.kind == "link":
-        record = _Record(before.workspace, before.ends, now_ms)
-        old = [id_ for found, id_ in _records(catalog) if now_ms - found.removed_ms > KEPT_MS]
-        put = Put(_TABLE, before.id.encode(), msgspec.msgpack.encode(record))
-        return [*(Delete(_TABLE, id_.encode()) for id_ in old), put]
-    return []
+    """What to write with changes (before, after) of objects."""
+    ops: list[Put | Delete] = []
+    for before, after in changes:
+        if after is not None and before is None and after.kind == "link":
+            ops.append(Delete(_TABLE, after.id.encode()))
+        if after is None and before is not None and before.kind == "link":
+            record = _Record(before.workspace, before.ends, now_ms)
+            ops.append(Put(_TABLE, before.id.encode(), msgspec.msgpack.encode(record)))
+    if any(isinstance(op, Put) for op in ops):
+        old = [id_ for record, id_ in _records(catalog) if now_ms - record.removed_ms > KEPT_MS]
+        ops = [*(Delete(_TABLE, id_.encode()) for id_ in old), *ops]
+    return ops
 
 
 def id_before(catalog: TableEnv, workspace: str, body: Mapping[str, Any]) -> str | None:

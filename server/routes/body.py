@@ -61,7 +61,8 @@ class Bodies:
         """
         if timeout_s is None:
             timeout_s = self._limits.timeout_s
-        for reading, started_s in list(self._reading.items()):
+        # A copy is made in one go; a walk could meet what `begin` adds meanwhile.
+        for reading, started_s in self._reading.copy().items():
             if now_s - started_s > timeout_s:
                 del self._reading[reading]
                 reading.cancel()

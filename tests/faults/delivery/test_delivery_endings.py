@@ -29,7 +29,7 @@ from tests.faults.delivery.box import (
     until,
     without_key,
 )
-from tests.faults.delivery.test_delivery_moves import crash_at
+from tests.faults.delivery.test_delivery_crashes import crash_at
 from tests.faults.proxy import Direction, FaultProxy
 
 PLAIN = without_key()

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from server.clock import SystemClock
-from server.management.removed_links import KEPT_MS, id_before, removal
+from server.management.removed_links import KEPT_MS, id_before, removals
 from server.management.stored import Stored
 from storage import Store, StoreOptions
 
@@ -21,9 +21,9 @@ async def test_old_ones_go_with_a_later_deletion(tmp_path: Path) -> None:
     store = Store.open(tmp_path, StoreOptions(free_bytes_min=0), SystemClock())
     catalog = store.catalog
     for id_, now_ms in (("old", 1), ("other", KEPT_MS + 1), ("new", KEPT_MS + 2)):
-        await catalog.write(removal(catalog, _link(id_), None, now_ms))
+        await catalog.write(removals(catalog, [(_link(id_), None)], now_ms))
     assert [key for key, _ in catalog.scan("removed_links")] == [b"new", b"other"]
     assert id_before(catalog, "default", ENDS) == "new"
-    await catalog.write(removal(catalog, None, _link("new"), KEPT_MS + 3))
+    await catalog.write(removals(catalog, [(None, _link("new"))], KEPT_MS + 3))
     assert id_before(catalog, "default", ENDS) == "other"
     await asyncio.to_thread(store.close)
