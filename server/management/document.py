@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from server.catalog import Fault, fault_path, is_secret
 from server.management.api_keys import Caller
+from server.management.ends import LINK_KINDS
 from server.management.errors import Conflict, Invalid, PreconditionFailed, Provisioned
 from server.management.kinds import complete, normalized, shaped, unknown_options
 from server.management.objects import Change, Objects, Trial
@@ -26,7 +27,6 @@ SECTIONS: Final = {
     "syncs": "sync",
 }
 """Section → kind, in the order in which objects can be made."""
-_LINKS: Final = ("link", "sync")
 _STEP_OBJECTS: Final = 8
 _NOTHING: Final = object()
 
@@ -76,7 +76,7 @@ async def apply_document(
         for linking in (False, True):
             faults: list[Fault] = []
             for section, kind in SECTIONS.items():
-                items = wanted.get(kind, {}) if (kind in _LINKS) is linking else {}
+                items = wanted.get(kind, {}) if (kind in LINK_KINDS) is linking else {}
                 for count, (id_, body) in enumerate(items.items()):
                     faults += await _put(trial, f"{section}.{id_}", kind, id_, body, actor, workspace)
                     if count % _STEP_OBJECTS == 0:
@@ -161,7 +161,7 @@ def _has_new_options(there: Stored, given: Mapping[str, Any]) -> bool:
 def _patch(there: Stored, given: Mapping[str, Any]) -> dict[str, Any]:
     """The change after which an object is what is given, and nothing else. Options of a link are replaced."""
     patch = _replacement(there.body, given)
-    return {**patch, "data": given["data"]} if there.kind in _LINKS and "data" in given else patch
+    return {**patch, "data": given["data"]} if there.kind in LINK_KINDS and "data" in given else patch
 
 
 def _is_same(there: Stored, given: Mapping[str, Any]) -> bool:

@@ -79,7 +79,7 @@ _EXACT_MAX: Final = 2**53
 _SCHEMAS: Final = {name: msgspec.json.schema(kind.shape) for name, kind in KINDS.items()}
 _OPTIONS: Final = {
     name: {field.encode_name for field in msgspec.structs.fields(KINDS[name].shape.__annotations__["data"])}
-    for name in ("link", "sync")
+    for name in LINK_TYPES
 }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from server.management.kinds import LINK_TYPES
+
 
 def merge_patch(target: object, patch: object) -> Any:
     """`target` with `patch` over it: null removes, a mapping goes deeper, everything else replaces."""
@@ -20,6 +22,6 @@ def merge_patch(target: object, patch: object) -> Any:
 def merged_object(kind: str, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """An object with a change over it. The options of a link are replaced as a whole."""
     result: dict[str, Any] = merge_patch(stored, patch)
-    if kind in ("link", "sync") and patch.get("data") is not None:
+    if kind in LINK_TYPES and patch.get("data") is not None:
         result["data"] = patch["data"]
     return result

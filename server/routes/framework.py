@@ -5,7 +5,6 @@ Decisions), BlackSheep speaks ASGI; its routes are not hot, so their requests an
 What goes wrong there is answered as every refusal is: JSON, and nothing of its inside. Event-loop thread.
 """
 
-import logging
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,18 +17,12 @@ from server.problems import PROBLEMS
 from server.routes.admin import problem_response
 from server.routes.body import Bodies, declared_length
 from server.routes.family import json_bytes
-from server.routes.refusal import Refused
+from server.routes.refusal import Refused, defect
 from server.routes.rsgi import Scope, Transport
-
-_log = logging.getLogger("penstock.routes")
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-
-
 _REFUSALS: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-_REQUEST_ID_CHARACTERS_MAX: Final = 128
-_PATH_CHARACTERS_MAX: Final = 200
 
 
 class Routes(Application):
@@ -41,9 +34,9 @@ class Routes(Application):
         """A refusal of the framework as one of ours; anything else is a defect of the server."""
         if isinstance(exc, HTTPException) and exc.status < 500:
             return problem_response(_REFUSALS.get(exc.status, "bad_request"))
-        id_ = request.get_first_header(b"x-request-id")
-        _log_failure(request.method, request.url.path.decode("utf-8", "replace"), id_, exc)
-        return problem_response("internal")
+        id_ = (request.get_first_header(b"x-request-id") or b"").decode("ascii", "replace")
+        path = request.url.path.decode("utf-8", "replace")
+        return problem_response(defect(request.method, path, id_, exc).slug)
 
 
 class Framework:
@@ -60,8 +53,7 @@ class Framework:
             await self._handle(scope, transport)
         except Exception as error:  # whatever it is, the client gets an answer
             id_ = scope.headers.get("x-request-id")
-            _log_failure(scope.method, scope.path, None if id_ is None else id_.encode(), error)
-            _refuse(Refused("internal"), transport)
+            _refuse(defect(scope.method, scope.path, id_, error), transport)
 
     async def _handle(self, scope: Scope, transport: Transport) -> None:
         if scope.method not in _WITH_BODY:
@@ -78,13 +70,6 @@ class Framework:
         if isinstance(body, Refusal):
             return _refuse(Refused(body.slug, body.detail), transport)
         return await _call(self._app, scope, transport, body)
-
-
-def _log_failure(method: str, path: str, request_id: bytes | None, error: Exception) -> None:
-    """With the id that a proxy or the client gave the request, if it has one; without the query."""
-    id_ = (request_id or b"").decode("ascii", "replace")[:_REQUEST_ID_CHARACTERS_MAX]
-    said = f" (request {id_!r})" if id_ else ""
-    _log.error("%s %r failed%s", method, path[:_PATH_CHARACTERS_MAX], said, exc_info=error)
 
 
 def _refuse(refused: Refused, transport: Transport) -> None:
@@ -113,8 +98,6 @@ async def _call(app: Application, scope: Scope, transport: Transport, body: byte
             parts.append(message.get("body", b""))
 
     await app(_asgi_scope(scope), receive, send)
-    if scope.method == "HEAD":
-        return transport.response_empty(status, headers)
     return transport.response_bytes(status, headers, b"".join(parts))
 
 

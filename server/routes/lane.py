@@ -9,7 +9,6 @@ for a bad request. Runs on the event loop.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -38,11 +37,10 @@ from server.routes.answers import Answers
 from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
-from server.routes.refusal import Refused, rate_limited, refused_as, store_refused
+from server.routes.refusal import Refused, defect, rate_limited, refused_as, store_refused
 from server.routes.rsgi import Reading, RequestHeaders, Scope, Transport, peer_address
 from storage import Appended, StorageError, Wal
 
-_log = logging.getLogger("penstock.routes")
 T = TypeVar("T")
 
 _GRANTS_MAX: Final = 4_096
@@ -95,8 +93,8 @@ class IngestLane:
         origin = headers.get("origin")
         try:
             taken = await self._take(route, scope, headers, origin, transport)
-        except Exception:
-            taken = _defect(scope)
+        except Exception as error:
+            taken = defect(scope.method, scope.path, headers.get("x-request-id"), error)
         self._answer(route, origin, transport, taken)
 
     def arrived(
@@ -115,8 +113,8 @@ class IngestLane:
         try:
             payload = self._bodies.came(reading)
             taken = self._take_plain(route, scope, headers, origin, payload)
-        except Exception:
-            taken = _defect(scope)
+        except Exception as error:
+            taken = defect(scope.method, scope.path, headers.get("x-request-id"), error)
         if isinstance(taken, Refused):
             self._bodies.release(declared)
             self._answer(route, origin, transport, taken)
@@ -321,12 +319,6 @@ class IngestLane:
             return peer
         chain = [value.encode() for value in headers.get_all("x-forwarded-for")]
         return client_address(peer, chain, self._proxies)
-
-
-def _defect(scope: Scope) -> Refused:
-    """An error that is ours: what it is goes to the log, and not to the client."""
-    _log.exception("%s %r failed", scope.method, scope.path)
-    return Refused("internal")
 
 
 async def _off_the_loop(payload: bytes, look: Callable[..., T], *others: object) -> T:

@@ -1,5 +1,6 @@
 """A refusal on its way to the client, and the headers that go with it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -10,10 +11,14 @@ from server.ingest import ItemError, Refusal
 from server.problems import PROBLEMS
 from storage import StorageError, StoreFull
 
+_log = logging.getLogger("penstock.routes")
+
 Headers = tuple[tuple[str, str], ...]
 
 _WAIT_S: Final = 5.0  # Retry-After of a 503 whose cause does not know better
 _WAIT_MAX_S: Final = 300  # SDKs cap it there
+_REQUEST_ID_CHARACTERS_MAX: Final = 128
+_PATH_CHARACTERS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +66,13 @@ def store_refused(error: StorageError) -> Refused:
     """503: the store cannot take events now (no room, floor), or not again in this process."""
     slug = "store_full" if isinstance(error, StoreFull) else "store_failed"
     return Refused(slug, wait_s=getattr(error, "retry_after_s", _WAIT_S))
+
+
+def defect(method: str, path: str, request_id: str | None, error: Exception) -> Refused:
+    """500 for an error that is ours: what it is goes to the log, with the id that a proxy or the client gave
+    the request, if it has one, and without the query, where tokens may be.
+    """
+    id_ = (request_id or "")[:_REQUEST_ID_CHARACTERS_MAX]
+    said = f" (request {id_!r})" if id_ else ""
+    _log.error("%s %r failed%s", method, path[:_PATH_CHARACTERS_MAX], said, exc_info=error)
+    return Refused("internal")
