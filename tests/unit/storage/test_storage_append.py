@@ -1,6 +1,7 @@
 """Appending: durability, duplicates, cancellation, refusals."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -116,12 +117,19 @@ async def test_many_waiters_share_commits(tmp_path: Path) -> None:
 
 
 async def test_subscribers_hear_of_durable_offsets(tmp_path: Path) -> None:
-    heard: list[dict[str, int]] = []
+    heard, both = dict[str, int](), asyncio.Event()
+
+    def hear(heads: Mapping[str, int]) -> None:
+        heard.update(heads)
+        if len(heard) == 2:
+            both.set()
+
     async with opened(tmp_path) as store:
-        store.wal.subscribe(lambda heads: heard.append(dict(heads)))
+        store.wal.subscribe(hear)
         await put(store, [b"one"], [1])
         await put(store, [b"two"], [2], "other")
-        assert heard == [{"site": store.wal.head("site")}, {"other": store.wal.head("other")}]
+        await asyncio.wait_for(both.wait(), 5)
+        assert heard == {stream: store.wal.head(stream) for stream in ("site", "other")}
 
 
 async def test_too_much_pending_is_refused_and_recovers(tmp_path: Path) -> None:
