@@ -127,7 +127,7 @@ def config_of(url: str) -> PostgresConfig:
 async def compare_layouts(url: str, folder: Path) -> None:
     """Each layout, a link and tables of its own, drains the same backlogs; prints medians and ratios."""
     store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
-    store.wal.start()
+    store.wal.start(asyncio.get_running_loop())
     took_s: dict[str, list[float]] = {name: [] for name in LAYOUTS}
     for at in range(ROUNDS):
         await append(store, at * EVENTS)
@@ -147,7 +147,7 @@ async def compare(url: str, folder: Path) -> None:
     """Runs the rounds and prints the medians."""
     parts, config = urlsplit(url), config_of(url)
     store = Store.open(folder, StoreOptions(free_bytes_min=0), SystemClock())
-    store.wal.start()
+    store.wal.start(asyncio.get_running_loop())
     baseline: Baseline | None = None
     ours: list[float] = []
     least: list[float] = []

@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Iterator[Callable[[Work], None]]:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = uvloop.new_event_loop()
     store = Store.open(tmp_path / "store", StoreOptions(), SystemClock())
-    store.wal.start()
+    store.wal.start(loop)
     yield lambda work: loop.run_until_complete(work(store))
     store.close()
     loop.close()

@@ -7,6 +7,7 @@ routed only in its exact case.
 """
 
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 from blacksheep import Application, Request, Response, Router
@@ -22,7 +23,7 @@ from server.routes.framework import Framework, Routes
 from server.routes.lane import PLAIN_BYTES_MAX, IngestLane
 from server.routes.management import is_management_path
 from server.routes.refusal import Refused
-from server.routes.rsgi import AtOnce, Exchange, Scope, Transport, WithoutBody
+from server.routes.rsgi import Exchange, Scope, Transport, WithoutBody
 from server.routes.sdk_metrics import SdkMetrics
 
 _FRAMEWORK_PATHS: Final = (
@@ -71,8 +72,8 @@ class Entry:
 
     def begin(self, exchange: Exchange) -> bool:
         """Take a plain request: POST on a path of the table, its body of known and moderate length and not
-        encoded. Its body is begun here, and the lane has it when that is there. False, with nothing done, for
-        all others. On Granian's Python thread; raises nothing.
+        encoded. Its body is begun here, and the loop hears of it when that is there. False, with nothing
+        done, for all others. On Granian's Python thread; raises nothing.
         """
         scope = exchange.scope
         route = self._routes.get(scope.path)
@@ -83,7 +84,7 @@ class Entry:
         if not 0 <= declared <= PLAIN_BYTES_MAX or headers.get("content-encoding") is not None:
             return False
         transport = exchange.proto
-        arrived = AtOnce(self._lane.arrived, route, scope, headers, transport, declared)
+        arrived = partial(self._lane.arrived, route, scope, headers, transport, declared)
         return self._bodies.begin(transport, declared, self._clock.monotonic_s(), arrived)
 
     def __rsgi__(self, scope: Scope, transport: Transport) -> Coroutine[Any, Any, None]:

@@ -176,7 +176,7 @@ async def serve(config: Config) -> int:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, run.stop_requested.set)
         store.on_poisoned(loop, run.store_poisoned)
-        store.wal.start()
+        store.wal.start(loop)
         await _run(run)
     finally:
         address.unlink(missing_ok=True)

@@ -1,10 +1,9 @@
-"""Granian's worker, with every request shown to us before it becomes a task, and the loop beside it.
+"""Granian's worker, with every request shown to us before it becomes a task.
 
 Granian makes an asyncio task of each request, and one that reads its body comes to the loop twice before
 anything is known of it. Here a request is first shown to `begin`, on Granian's Python thread: what that takes
-never becomes a task, and its body is handed over on that thread too; the rest goes Granian's own way. The
-private names are those of the version in the lock (source: granian/server/embed.py and granian/_futures.py of
-2.8.7); an update has to look at them again.
+never becomes a task; the rest goes Granian's own way. The private names are those of the version in the lock
+(source: granian/server/embed.py and granian/_futures.py of 2.8.7); an update has to look at them again.
 """
 
 import asyncio
@@ -12,34 +11,17 @@ import logging
 from collections.abc import Callable
 from typing import Any, cast
 
-import uvloop
 from granian import _futures as futures
 from granian import _granian as native
 from granian.server.embed import AsyncWorker
 
-from server.routes.rsgi import AtOnce, Exchange
+from server.routes.rsgi import Exchange
 
 _log = logging.getLogger("penstock.listener")
 
 _futures = cast(Any, futures)
 _native = cast(Any, native)
 _worker = cast(Any, AsyncWorker)
-
-
-class ServingLoop(uvloop.Loop):
-    """uvloop's, but that an `AtOnce` is called there and then by the thread that would have the loop call it.
-
-    A future of Granian's tells its loop that it is done, from Granian's Python thread, and a task insists
-    that this loop is its own: so it is this loop that knows better.
-    """
-
-    def call_soon_threadsafe(  # type: ignore[override]
-        self, callback: Any, *args: Any, context: Any = None
-    ) -> Any:
-        """As asyncio's; None for an `AtOnce`, which may raise nothing."""
-        if type(callback) is AtOnce:
-            return callback(*args)
-        return super().call_soon_threadsafe(callback, *args, context=context)
 
 
 def spawning(begin: Callable[[Exchange], bool]) -> Callable[..., None]:

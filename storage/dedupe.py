@@ -5,7 +5,7 @@ first. Measured with 700 K ids, against one set of them: it would be faster to a
 100 ids) but stalls the loop for 22 ms when it grows and for 30 ms at every full garbage collection. A
 generation grows in 1 to 3 ms, and is a dict because the collector does not look into dicts of plain ints (up
 to CPython 3.13; a test pins it), while it visits every entry of a set. Dropped generations are freed in
-slices. Thread: any, one at a time (the writer's lock); `free` on the writer thread alone.
+slices. Thread: the loop; before the loop runs, the thread that opens the store.
 """
 
 from array import array
@@ -74,11 +74,11 @@ class Dedupe:
         return True
 
     def add(self, ids: Collection[int], committed_ms: int) -> None:
-        """Ids of a durable commit; commits come in order of time, or nearly so."""
+        """Ids of a durable commit; commits come in order of time."""
         generation = self._generation(committed_ms)
         before = len(generation.ids)
         generation.ids.update(dict.fromkeys(ids))
-        generation.last_ms = max(generation.last_ms, committed_ms)
+        generation.last_ms = committed_ms
         self._ids += len(generation.ids) - before
 
     def restore(self, ids: "array[int]", first_ms: int, last_ms: int) -> None:
@@ -114,14 +114,15 @@ class Dedupe:
             self._ids -= len(gone)
             self._leaving.append(gone)
 
-    def free(self, ids_added: int) -> None:
-        """Free a slice of what was evicted, after each commit: as much as it added at least."""
+    def free(self) -> bool:
+        """Free a slice of what was evicted; True if there is more."""
         if self._leaving:
             ids = self._leaving[0]
-            for _ in range(min(max(_SLICE_IDS, ids_added), len(ids))):
+            for _ in range(min(_SLICE_IDS, len(ids))):
                 ids.popitem()
             if not ids:
                 self._leaving.popleft()
+        return bool(self._leaving)
 
     def _generation(self, now_ms: int) -> _Generation:
         newest = self._generations[0] if self._generations else None

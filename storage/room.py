@@ -14,7 +14,7 @@ _ATTEMPTED: Final = "append events"
 
 
 class Room:
-    """The floor of the disk and the ceiling of the WAL. Any thread: two that ask at once look at it twice."""
+    """The floor of the disk and the ceiling of the WAL. Loop thread."""
 
     def __init__(
         self, path: Path, segments: Segments, clock: Clock, free_bytes_min: int, wal_bytes_max: int

@@ -5,6 +5,7 @@ never stand in front of ingest. Reads are short transactions on the calling thre
 known at open and changes on the writer thread only, so readers never open a table beside a write transaction.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,7 @@ class TableEnv:
             raise StoreFull(f"write to the {self._name}", "too much waits for the disk", _BUSY_RETRY_S)
         if any(isinstance(op, Put) for op in ops):
             self._check_quota(size_bytes)
-        self._writer.start()
+        self._writer.start(asyncio.get_running_loop())
         with self._writer.lock:
             commit = self._writer.join(size_bytes)
             commit.ops.extend(ops)

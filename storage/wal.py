@@ -1,18 +1,17 @@
 """The write-ahead log: appends of events, joined into durable commits, and the reads behind them.
 
-Threads: `subscribe` on the loop; `start`, `append`, `give_way`, `refusal`, `head` on any; `read`, `get`,
-`locate`, `tail`, `trim`, `stats` on any (they block). Invariants: an id is pending on exactly one commit or
-durable, never both; what `durable` returned for is on disk; offsets of a stream only grow and are never
-issued twice, not even after an old copy of the directory was put back, because each session starts at the
-wall clock in microseconds.
+Threads: `start`, `append`, `refusal`, `head`, `subscribe` on the loop; `read`, `get`, `locate`, `tail`,
+`trim`, `stats` on any (they block). Invariants: an id is pending on exactly one commit or durable, never
+both; what `durable` returned for is on disk; offsets of a stream only grow and are never issued twice, not
+even after an old copy of the directory was put back, because each session starts at the wall clock in
+microseconds.
 """
 
-import threading
+import asyncio
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from .announcer import Announcer, Heads
 from .chunk import Chunk, Hole, Position, StoredEvent
 from .clock import Clock
 from .commits import EventCommit, EventWriter
@@ -28,13 +27,9 @@ from .segments import Segments
 from .stats import Backlog, Trimmed, WalStats
 from .writer import GroupWriter, Settled, durable
 
+Heads = Mapping[str, int]
 _HOLES_KEPT: Final = 1_000
 _PENDING_RETRY_S: Final = 1.0
-_WINDOW_S: Final = 0.002
-"""Commits begin no sooner after each other. Events that come one by one do not wait for it; those that come
-in crowds share a commit (ARCHITECTURE.md, Decisions).
-"""
-_FORGET_SLICE: Final = 1_000
 
 
 class Appended:
@@ -48,8 +43,8 @@ class Appended:
         self._commits = commits
 
     def then(self, call: Settled) -> None:
-        """Have `call` told, on the writer thread, once every event of the append is on disk, also those that
-        an earlier append brought, or why one is not; at once, where that is known.
+        """Have `call` told on the loop once every event of the append is on disk, also those that an earlier
+        append brought, or why one is not.
 
         StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
         """
@@ -63,19 +58,17 @@ class Appended:
         return durable(self)
 
     def _then_all(self, call: Settled) -> None:
-        outcomes: list[StorageError | None] = []
-        expected = len(self._commits)
-        if not expected:
+        left, first = len(self._commits), None
+        if not left:
             call(None)
 
         def settled(error: StorageError | None) -> None:
-            with lock:
-                outcomes.append(error)
-                complete = len(outcomes) == expected
-            if complete:
-                call(next(filter(None, outcomes), None))
+            nonlocal left, first
+            left -= 1
+            first = first or error
+            if not left:
+                call(first)
 
-        lock = threading.Lock()  # one may be settled while this thread hears of another
         for commit in tuple(self._commits):
             commit.then(settled)
 
@@ -106,25 +99,22 @@ class Wal:
         self._reader = WalReader(segments, self._found_hole)
         self._events = EventWriter(segments, clock, floor)
         self._writer: GroupWriter[EventCommit] = GroupWriter(
-            "wal",
-            options.commit_bytes_max,
-            EventCommit,
-            self._events.perform,
-            self._settled,
-            poison,
-            _WINDOW_S,
+            "wal", options.commit_bytes_max, EventCommit, self._events.perform, self._settled, poison
         )
-        self._announcer = Announcer()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: list[EventCommit] = []
+        self._subscribers: list[Callable[[Heads], None]] = []
         self._holes: dict[tuple[str, int], Hole] = {}
         self._duplicates = 0
         self._refused_full = 0
+        self._freeing = False
         self._streams: set[str] = set()
         segments.on_lost = self._forget_ids
 
-    def start(self) -> None:
-        """Start the writer thread; the first append does, too."""
-        self._writer.start()
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the writer thread; everything is settled on `loop`."""
+        self._loop = loop
+        self._writer.start(loop)
 
     def close(self, timeout_s: float) -> bool:
         """Take nothing more and make what is pending durable; False if that took longer than `timeout_s`."""
@@ -142,8 +132,7 @@ class Wal:
         return self._room.refusal()
 
     def append(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
-        """Queue events that share a head for the next commit, but for those that repeat a known id. Any
-        thread.
+        """Queue events that share a head for the next commit, but for those that repeat a known id.
 
         One u64 hash per item. Items may be any buffers; they are read until the append is durable, so do not
         change them. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for what can never be
@@ -152,27 +141,20 @@ class Wal:
         refusal = self.refusal
         if refusal is not None:
             raise refusal.with_traceback(None)
-        self._writer.start()
-        with self._writer.lock:
-            if not self._all_new(ids):
-                return self._append_some(stream, head, items, ids)
-            return Appended(len(items), 0, (self._submit(stream, head, items, ids),) if items else ())
-
-    def give_way(self) -> None:
-        """For a thread that takes requests, after each append and `then`: lets a commit that is due have the
-        process for itself, for 2 ms at most. Blocking: not for the loop.
-        """
-        self._writer.give_way()
+        if self._loop is None:
+            self.start(asyncio.get_running_loop())
+        if not self._all_new(ids):
+            return self._append_some(stream, head, items, ids)
+        return Appended(len(items), 0, (self._submit(stream, head, items, ids),) if items else ())
 
     def subscribe(self, callback: Callable[[Heads], None]) -> None:
-        """Call `callback` on the loop after commits, every 10 ms at most: stream → last durable offset, where
-        it grew.
-        """
-        self._announcer.subscribe(callback)
+        """Call `callback` on the loop after each commit: stream → last durable offset, where it grew."""
+        self._subscribers.append(callback)
 
     def unsubscribe(self, callback: Callable[[Heads], None]) -> None:
         """Ends a subscription; one that is not there is no error."""
-        self._announcer.unsubscribe(callback)
+        if callback in self._subscribers:
+            self._subscribers.remove(callback)
 
     def read(self, stream: str, after: int, bytes_max: int, events_max: int) -> Chunk:
         """Durable events with offsets behind `after`, in order, up to the bounds but at least one.
@@ -264,9 +246,7 @@ class Wal:
         )
 
     def _all_new(self, ids: Sequence[int]) -> bool:
-        """Whether no id repeats another, a pending or a durable one; at the speed of sets. This and what
-        follows of `append` under the writer's lock.
-        """
+        """Whether no id repeats another, a pending or a durable one; at the speed of sets."""
         if len(ids) == 1:
             id_hash = ids[0]
             for commit in self._pending:
@@ -307,12 +287,13 @@ class Wal:
         size_bytes = submission.size_bytes
         if size_bytes > self._append_bytes_max:
             raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
-        commit = self._writer.join(size_bytes)
-        groups = commit.groups.get(stream)
-        if groups is None:
-            commit.groups[stream] = [submission]
-        else:
-            groups.append(submission)
+        with self._writer.lock:
+            commit = self._writer.join(size_bytes)
+            groups = commit.groups.get(stream)
+            if groups is None:
+                commit.groups[stream] = [submission]
+            else:
+                groups.append(submission)
         commit.ids.update(ids)
         pending = self._pending
         if not pending or pending[-1] is not commit:
@@ -320,19 +301,28 @@ class Wal:
         return commit
 
     def _settled(self, commit: EventCommit) -> None:
-        """Before who waits is told; on the writer thread, or that which gave way."""
-        stored = commit.error is None
-        with self._writer.lock:
-            self._pending.remove(commit)
-            if stored:
-                self._dedupe.add(commit.ids, commit.committed_ms)
-                self._dedupe.evict(commit.committed_ms)
-        if stored:
-            self._dedupe.free(len(commit.ids))
-            self._announcer.announce(commit.heads)
-        elif isinstance(commit.error, StoreFull):
-            self._refused_full += 1
-            self._room.recheck()
+        """On the loop, before the waiters wake."""
+        self._pending.remove(commit)
+        if commit.error is not None:
+            if isinstance(commit.error, StoreFull):
+                self._refused_full += 1
+                self._room.recheck()
+            return
+        self._dedupe.add(commit.ids, commit.committed_ms)
+        self._dedupe.evict(commit.committed_ms)
+        self._free_evicted()
+        for callback in tuple(self._subscribers):
+            callback(commit.heads)
+
+    def _free_evicted(self) -> None:
+        if not self._freeing:
+            self._freeing = self._dedupe.free()
+            if self._freeing and self._loop is not None:
+                self._loop.call_soon(self._free_more)
+
+    def _free_more(self) -> None:
+        self._freeing = False
+        self._free_evicted()
 
     def _found_hole(self, stream: str, hole: Hole, ids: "array[int] | None") -> None:
         """Note a hole; its ids must be taken again if they come. On the reader's thread."""
@@ -342,6 +332,7 @@ class Wal:
             self._forget_ids(ids)
 
     def _forget_ids(self, ids: "array[int]") -> None:
-        for start in range(0, len(ids), _FORGET_SLICE):
-            with self._writer.lock:
-                self._dedupe.forget(ids[start : start + _FORGET_SLICE])
+        if self._loop is None or self._loop.is_closed():
+            self._dedupe.forget(ids)
+        else:
+            self._loop.call_soon_threadsafe(self._dedupe.forget, ids)

@@ -1,11 +1,10 @@
 """The rate limit of a write key: a token bucket whose cost is the number of events.
 
-Time is the monotonic clock's, passed in. Any thread. Invariant: in any stretch of t seconds no
+Time is the monotonic clock's, passed in. Event-loop thread only. Invariant: in any stretch of t seconds no
 more than `rate * t + burst` events are let through (a batch larger than the burst counts as the burst), and
 a full bucket lets every batch through.
 """
 
-import threading
 from dataclasses import dataclass
 
 # Refills are floats: a wait that was served in full may leave this much of a token missing.
@@ -23,31 +22,28 @@ class RateLimit:
 class TokenBucket:
     """Starts full. `limit` is what it was made with."""
 
-    __slots__ = ("_at_s", "_lock", "_tokens", "limit")
+    __slots__ = ("_at_s", "_tokens", "limit")
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
         self._tokens = float(limit.burst)
         self._at_s = 0.0
-        self._lock = threading.Lock()
 
     def take(self, cost: int, now_s: float) -> float:
         """Takes `cost` tokens, at most the burst, and returns 0.0; or none, and returns the seconds until it
         could.
         """
+        self._refill(now_s)
         needed = min(cost, self.limit.burst)
-        with self._lock:
-            self._refill(now_s)
-            if self._tokens >= needed - _SLACK:
-                self._tokens -= needed
-                return 0.0
-            return (needed - self._tokens) / self.limit.events_per_second
+        if self._tokens >= needed - _SLACK:
+            self._tokens -= needed
+            return 0.0
+        return (needed - self._tokens) / self.limit.events_per_second
 
     def remaining(self, now_s: float) -> int:
         """Whole events that would pass now."""
-        with self._lock:
-            self._refill(now_s)
-            return max(0, int(self._tokens + _SLACK))
+        self._refill(now_s)
+        return max(0, int(self._tokens + _SLACK))
 
     def _refill(self, now_s: float) -> None:
         elapsed_s = now_s - self._at_s

@@ -2,7 +2,7 @@
 
 A key is looked up by a keyed digest in a dict, so no secret is ever compared byte by byte, and a key of which
 only the digest is known is a key like any other. A change of the catalog makes a new `WriteKeys`, which takes
-the buckets of what did not change along. Made on the loop; looked at from any thread.
+the buckets of what did not change along. Event-loop thread only.
 """
 
 import os

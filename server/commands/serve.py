@@ -36,7 +36,6 @@ def serve(config: Config, beside: Ready | None = None) -> int:
     from server.embedded import EmbeddedError
     from server.lifecycle import CannotListenError
     from server.lifecycle import serve as serve_forever
-    from server.listener import ServingLoop
     from server.management import SecretError
     from storage import StorageError
 
@@ -49,7 +48,7 @@ def serve(config: Config, beside: Ready | None = None) -> int:
                 task.cancel()
 
     try:
-        return uvloop.run(run(), loop_factory=ServingLoop)
+        return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
     except (CannotListenError, ConfigErrors, EmbeddedError, SecretError, StorageError) as error:

@@ -9,7 +9,7 @@ from server.routes.rsgi import Transport
 
 
 class Answers:
-    """For routes that take `method` beside OPTIONS and HEAD, as `cors` says too. Any thread."""
+    """For routes that take `method` beside OPTIONS and HEAD, as `cors` says too. Event-loop thread only."""
 
     def __init__(self, cors: Cors, method: str, counters: IngestCounters) -> None:
         self.cors = cors
@@ -31,7 +31,7 @@ class Answers:
     def refuse(self, family: Family, refused: Refused, origin: str | None, transport: Transport) -> None:
         """Answer with a problem in the family's words."""
         problem = PROBLEMS[refused.slug]
-        self._counters.refuse(refused.slug)
+        self._counters.refused[refused.slug] += 1
         body = family.error(problem, refused.detail or problem.text, refused.errors)
         headers = [*self.cors.headers(origin), *refused.all_headers()]
         transport.response_bytes(problem.status, headers, body)

@@ -1,8 +1,7 @@
 """Reading a request body: bounded before it is read, in time, and inflated.
 
 Bytes in flight are reserved from the declared length before the first byte is read, so that many large
-requests at once are refused instead of filling memory. Event-loop thread, but for `begin`, `came` and
-`release`: any.
+requests at once are refused instead of filling memory. Event-loop thread, but for `begin`.
 """
 
 import asyncio
@@ -64,18 +63,19 @@ class Bodies:
             timeout_s = self._limits.timeout_s
         # A copy is made in one go; a walk could meet what `begin` adds meanwhile.
         for reading, started_s in self._reading.copy().items():
-            if now_s - started_s > timeout_s and self._reading.pop(reading, None) is not None:
+            if now_s - started_s > timeout_s:
+                del self._reading[reading]
                 reading.cancel()
 
     def begin(
         self, transport: Transport, declared: int, now_s: float, then: Callable[[Reading], object]
     ) -> bool:
-        """Start to read a body of `declared` bytes, on Granian's thread; `then` is called when it ended, as
-        the future of the transport calls (`server/listener.py`), and asks `came`. False if there is no room
-        for it now: nothing was begun.
+        """Start to read a body of `declared` bytes, from one thread that is not the loop's; `then` is called
+        on the loop when it ended, and asks `came`. False if there is no room for it now: nothing was begun.
         """
-        if declared > self._limits.body_bytes_max or not self._hold(declared):
+        if declared > self._limits.body_bytes_max or not self._has_room(declared):
             return False
+        self._counters.begun_bytes += declared
         reading = transport()
         self._reading[reading] = now_s
         reading.add_done_callback(then)
@@ -133,7 +133,7 @@ class Bodies:
 
     def release(self, declared: int) -> None:
         """Give back what `reserve` or `begin` took."""
-        self._counters.release(reserved_bytes(declared))
+        self._counters.reserved_bytes -= reserved_bytes(declared)
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.
@@ -167,11 +167,17 @@ class Bodies:
                     reserved = size
             return b"".join(parts)
         finally:
-            self._counters.release(reserved - _UNKNOWN_BYTES)
+            self._counters.reserved_bytes -= reserved - _UNKNOWN_BYTES
 
     def _hold(self, size: int) -> bool:
         """Count so many bytes as in flight, if there is room for them."""
-        return self._counters.hold(size, self._limits.in_flight_bytes_max)
+        if not self._has_room(size):
+            return False
+        self._counters.reserved_bytes += size
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        return self._counters.in_flight_bytes + size <= self._limits.in_flight_bytes_max
 
     async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
         if encoding in ("identity", ""):

@@ -24,14 +24,14 @@ _CACHE_MAX: Final = 1_000  # `"*"` lets any origin in
 class Cors:
     """Header lists by origin, for routes that take `methods` and answer with `content_type`.
 
-    `origins` is the union over all streams: a preflight has no key, and neither may an error need one. Any
-    thread.
+    `origins` is the union over all streams: a preflight has no key, and neither may an error need one.
     """
 
     def __init__(
         self, origins: Origins, methods: str = "POST, OPTIONS", content_type: str = "application/json"
     ) -> None:
-        self._known: tuple[Origins, dict[str, AnswerHeaders]] = origins, {}
+        self._origins = origins
+        self._cache: dict[str, AnswerHeaders] = {}
         self._always: AnswerHeaders = [
             ("content-type", content_type),
             ("vary", "Origin"),
@@ -43,11 +43,12 @@ class Cors:
 
     def use(self, origins: Origins) -> None:
         """Other origins from the next answer on."""
-        self._known = origins, {}
+        self._origins = origins
+        self._cache.clear()
 
     def allows(self, origin: str | None) -> bool:
         """Whether a request may come from there; without an Origin (servers, curl) it may."""
-        return origin is None or self._known[0].allows(origin.encode())
+        return origin is None or self._origins.allows(origin.encode())
 
     def headers(self, origin: str | None) -> AnswerHeaders:
         """Headers of an answer; Allow-Origin only for an origin that some stream knows. Shared: do not change
@@ -55,14 +56,13 @@ class Cors:
         """
         if origin is None:
             return self._always
-        origins, cache = self._known  # together: another thread may put others there meanwhile
-        found = cache.get(origin)
+        found = self._cache.get(origin)
         if found is None:
-            if not origins.allows(origin.encode()):
+            if not self._origins.allows(origin.encode()):
                 return self._always
             found = [*self._always, ("access-control-allow-origin", origin)]
-            if len(cache) < _CACHE_MAX and len(origin) <= _ORIGIN_LENGTH_MAX:
-                cache[origin] = found
+            if len(self._cache) < _CACHE_MAX and len(origin) <= _ORIGIN_LENGTH_MAX:
+                self._cache[origin] = found
         return found
 
     def preflight(self, origin: str | None) -> AnswerHeaders:

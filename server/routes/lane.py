@@ -2,10 +2,10 @@
 
 It stands at the RSGI entry, before the framework, because that is where the time goes (ARCHITECTURE.md,
 Decisions). Order: key → origin → body (bounds first; a pixel's is its query) → decode → limiter → append →
-fsync → 200. It is there twice: as calls for plain requests, which are nearly all, on Granian's thread and,
-for the answer, on that of the commit; and with awaits, on the event loop, for bodies that are large, encoded,
-uploaded or of unknown length. Tasks, turns of the loop and hand-overs between threads took longer than all
-else here (ARCHITECTURE.md, Decisions). Refusals are values: nothing on this path raises for a bad request.
+fsync → 200. It is there twice: as calls for plain requests, which are nearly all, and with awaits for bodies
+that are large, encoded, uploaded or of unknown length. A task and three turns of the loop for each request
+took as long as all else here (ARCHITECTURE.md, Decisions). Refusals are values: nothing on this path raises
+for a bad request. Runs on the event loop.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ T = TypeVar("T")
 _GRANTS_MAX: Final = 4_096
 # A megabyte that needs repairs takes 70 ms to parse, a hostile one 350 (a regular one 3): not on the loop.
 PLAIN_BYTES_MAX: Final = 250_000
-"""The longest body that is looked at there and then."""
+"""The longest body that is looked at on the loop."""
 _CLASSIC_HEADERS: Final = ("x-auth-token", "api_key")
 
 
@@ -69,7 +69,7 @@ class IngestLane:
         clock: SystemClock,
     ) -> None:
         self._wal = wal
-        self._known: tuple[WriteKeys, dict[tuple[str | None, str | None], Grant]] = keys, {}
+        self._keys = keys
         self._proxies = proxies
         self._closed = closed
         self._bodies = bodies
@@ -78,10 +78,12 @@ class IngestLane:
         self._clock = clock
         self._answers = answers
         self._gifs = gifs
+        self._grants: dict[tuple[str | None, str | None], Grant] = {}
 
     def use(self, keys: WriteKeys) -> None:
         """Other keys from the next request on."""
-        self._known = keys, {}
+        self._keys = keys
+        self._grants.clear()
         self._gifs.cors.use(keys.origins)
         self._answers.cors.use(keys.origins)
 
@@ -104,8 +106,8 @@ class IngestLane:
         declared: int,
         reading: Reading,
     ) -> None:
-        """Answer a plain request, whose body was begun by `Bodies.begin` and has ended now: at once if it is
-        refused, else when its commit is settled. On Granian's thread, which the commit may hold up (2 ms).
+        """Answer a plain request, whose body was begun before the loop heard of it and has ended now: at once
+        if it is refused, else when its commit is settled.
         """
         origin = headers.get("origin")
         try:
@@ -126,7 +128,6 @@ class IngestLane:
             self._answer(route, origin, transport, decoded if error is None else store_refused(error))
 
         appended.then(settled)
-        self._wal.give_way()
 
     def _take_plain(
         self,
@@ -220,9 +221,8 @@ class IngestLane:
 
     def _named(self, route: IngestRoute, scope: Scope, headers: RequestHeaders) -> tuple[Grant | None, bool]:
         """What the key in headers or query grants; and whether there is none, so the body may have it."""
-        keys, grants = self._known  # together: the loop may put others there meanwhile
         credentials = (headers.get("authorization"), headers.get("x-write-key"))
-        grant = grants.get(credentials)
+        grant = self._grants.get(credentials)
         if grant is not None:
             return grant, False
         named = _credential_headers(credentials)
@@ -232,12 +232,9 @@ class IngestLane:
             key = find_classic_key(_classic_headers(headers), query)
         if key is None:
             return None, True
-        grant = keys.grant(key)
+        grant = self._keys.grant(key)
         if grant is not None and key == find_key(named, b""):
-            # Headers that hold a known key skip decoding and digest the next time.
-            if len(grants) >= _GRANTS_MAX:
-                grants.clear()
-            grants[credentials] = grant
+            self._remember(credentials, grant)
         return grant, False
 
     def _append(self, grant: Grant, decoded: Decoded) -> Appended | Refused:
@@ -251,15 +248,15 @@ class IngestLane:
 
     def _count(self, grant: Grant, appended: Appended) -> None:
         """Count what is durable."""
-        self._counters.accept(grant.stream_id, appended.accepted)
+        self._counters.accepted[grant.stream_id] += appended.accepted
         if appended.duplicates:
-            self._counters.drop(grant.stream_id, "duplicate", appended.duplicates)
+            self._counters.dropped[grant.stream_id, "duplicate"] += appended.duplicates
 
     def _counted(self, grant: Grant, decoded: Decoded) -> Refused | None:
         """Count what ingest saw; a refusal if nothing of it is left or the key's limit is reached."""
         counters = self._counters
         for error in decoded.errors:
-            counters.refuse(error.slug)
+            counters.refused[error.slug] += 1
         if not decoded.items:
             first = decoded.errors[0]
             text = f"every event is refused; the first: {first.message}"
@@ -269,8 +266,8 @@ class IngestLane:
             wait_s = bucket.take(len(decoded.items), now_s)
             if wait_s > 0:
                 return rate_limited(bucket, wait_s, now_s)
-        if decoded.repairs or decoded.type_mismatches:
-            counters.mend(decoded.repairs, decoded.type_mismatches)
+        counters.repairs += decoded.repairs
+        counters.type_mismatches += decoded.type_mismatches
         return None
 
     def _barred(self, grant: Grant | None, origin: str | None) -> Refused | None:
@@ -282,16 +279,21 @@ class IngestLane:
         slug = self._closed.get(grant.stream_id)
         return Refused(slug) if slug is not None else None
 
+    def _remember(self, credentials: tuple[str | None, str | None], grant: Grant) -> None:
+        """Headers that hold a known key skip decoding and digest the next time."""
+        if len(self._grants) >= _GRANTS_MAX:
+            self._grants.clear()
+        self._grants[credentials] = grant
+
     def _keyless_grant(self, route: IngestRoute, scope: Scope, key: str | None) -> Grant | None:
         """For the key in the body, else (where the route allows it) the stream that lists the request's
         host.
         """
-        keys, _ = self._known
         if key is not None:
-            return keys.grant(key)
+            return self._keys.grant(key)
         if not route.host_fallback:
             return None
-        return keys.grant_for_host((scope.headers.get("host") or scope.authority or "").encode())
+        return self._keys.grant_for_host((scope.headers.get("host") or scope.authority or "").encode())
 
     def _facts(self, route: IngestRoute, grant: Grant, scope: Scope, headers: RequestHeaders) -> RequestFacts:
         """Positional, in the order of RequestFacts: this is the hot path."""

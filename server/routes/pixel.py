@@ -41,7 +41,7 @@ class Gifs:
         headers = [*self.cors.headers(origin), *_NEVER_STORED]
         if refused is None:
             return transport.response_bytes(200, headers, GIF)
-        self._counters.refuse(refused.slug)
+        self._counters.refused[refused.slug] += 1
         problem = PROBLEMS[refused.slug]
         headers += (("x-penstock-error", refused.slug), *refused.all_headers())
         return transport.response_bytes(problem.status if problem.retryable else 200, headers, GIF)

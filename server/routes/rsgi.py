@@ -4,7 +4,6 @@ Header names are lower case; a header whose value is not visible ASCII reads as 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import Protocol
 
 AnswerHeaders = list[tuple[str, str]]
@@ -33,12 +32,6 @@ class Scope(Protocol):
     query_string: str
     authority: str | None
     headers: RequestHeaders
-
-
-class AtOnce(partial[None]):
-    """A callback for `Reading` that the thread with the news calls, if the loop is `listener.ServingLoop`."""
-
-    __slots__ = ()
 
 
 class Reading(Awaitable[bytes], Protocol):

@@ -24,5 +24,5 @@ class SdkMetrics:
         origin = scope.headers.get("origin")
         if scope.method != "POST":
             return self._answers.other_method(gateway.FAMILY, scope.method, origin, transport)
-        self._counters.drop(_NO_STREAM, "sdk_metrics")
+        self._counters.dropped[_NO_STREAM, "sdk_metrics"] += 1
         return transport.response_bytes(200, self._answers.cors.headers(origin), _OK)

@@ -104,7 +104,7 @@ class Box:
 async def opened(path: Path, clock: SystemClock | None = None) -> AsyncIterator[Store]:
     """A store, open and running."""
     store = await asyncio.to_thread(Store.open, path, OPTIONS, clock or SystemClock())
-    store.wal.start()
+    store.wal.start(asyncio.get_running_loop())
     try:
         yield store
     finally:

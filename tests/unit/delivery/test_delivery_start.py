@@ -26,7 +26,7 @@ async def test_a_time_is_found_among_many(tmp_path: Path, gap: int) -> None:
     clock, committed = SteppedClock(), {}
     for session in range(3):
         store = await asyncio.to_thread(Store.open, tmp_path, OPTIONS, clock)
-        store.wal.start()
+        store.wal.start(asyncio.get_running_loop())
         for at in range(4):
             clock.now_ms += gap
             await append(store, bodies([f"{session}{at}a", f"{session}{at}b"]))
