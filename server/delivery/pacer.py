@@ -31,9 +31,10 @@ INGEST_S: Final = 0.1
 PAUSE_S_MAX: Final = 0.02
 """The longest pause between two slices, at full pressure: delivery slows down under load but never stops."""
 
-SHARED_EVENTS_MAX: Final = 2_000
+SHARED_EVENTS_MAX: Final = 1_000
 """Events of a batch while events are taken in. Postgres merges 10,000 rows in one go of 150 ms; on a box of
-two cores that is a core less for requests, and they queue up meanwhile.
+two cores that is a core less for requests, and they queue up meanwhile. Beside a load, smaller batches
+deliver as much (ARCHITECTURE.md, Decisions).
 """
 
 
