@@ -136,7 +136,6 @@ def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
     """The delivery side of /metrics, per link."""
 
     names = ("link", "stream", "destination")
-    moving = (LinkState.WAITING, LinkState.FLUSHING)
     metrics: tuple[tuple[str, str, str, Callable[[LinkStatus], float]], ...] = (
         ("backlog_events", "gauge", "Events waiting.", lambda link: link.lag_events),
         ("backlog_bytes", "gauge", "Bytes waiting.", lambda link: link.lag_bytes),
@@ -147,7 +146,7 @@ def link_samples(links: Sequence[LinkStatus]) -> Iterator[Sample]:
         ("parked_events", "gauge", "Events waiting for a locked table.", _parked_events),
         ("rate", "gauge", "Events delivered per second lately.", lambda link: link.rate_per_s),
         ("paused", "gauge", "1 while paused by an operator.", lambda link: link.paused_by == "operator"),
-        ("up", "gauge", "0 while backing off, paused or stopped.", lambda link: link.state in moving),
+        ("up", "gauge", "0 from a failure until an attempt succeeds, paused or stopped.", _is_up),
     )
     for name, kind, text, value in metrics:
         rows = [((link.link_id, link.stream_id, link.destination_id), value(link)) for link in links]
@@ -167,6 +166,11 @@ def destination_samples(destinations: Mapping[str, DestinationCounters]) -> Iter
     for name, text in texts.items():
         rows = [((id_,), getattr(counters, name)) for id_, counters in destinations.items()]
         yield Sample(f"penstock_destination_{name}", "counter", text, ("destination",), rows)
+
+
+def _is_up(link: LinkStatus) -> bool:
+    """Not by its state alone: during each attempt to reach a destination that is away a link is in motion."""
+    return link.last_error is None and link.state in (LinkState.WAITING, LinkState.FLUSHING)
 
 
 def _parked_events(link: LinkStatus) -> int:

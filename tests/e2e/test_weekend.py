@@ -51,7 +51,7 @@ def test_a_weekend_without_the_destination(
         *_, acknowledged = fill(server, events)
         assert acknowledged == events
         assert server.metric("penstock_link_backlog_events") == events
-        assert server.metric("penstock_link_up") == 0
+        eventually(lambda: server.metric("penstock_link_up") == 0, "an attempt has failed")
         _open(postgres_url, database, "true")
         began_s = time.monotonic()
         before = memory_mb(server)["VmRSS"]
