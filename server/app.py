@@ -10,18 +10,14 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
-from blacksheep import Application, Request, Response, Router
-
 from server.clock import SystemClock
 from server.routes import batch, classic, gateway, jitsu, pixel, sdk_metrics
-from server.routes.admin import problem_response
 from server.routes.answers import Answers
 from server.routes.body import Bodies, declared_length
 from server.routes.bootstrap import Documents
 from server.routes.family import Family, IngestRoute
-from server.routes.framework import Framework, Routes
+from server.routes.framework import Framework
 from server.routes.lane import PLAIN_BYTES_MAX, IngestLane
-from server.routes.management import is_management_path
 from server.routes.refusal import Refused
 from server.routes.rsgi import Exchange, Scope, Transport, WithoutBody
 from server.routes.sdk_metrics import SdkMetrics
@@ -36,6 +32,8 @@ _FRAMEWORK_PATHS: Final = (
     "/api/v1/backup",
 )
 _FRAMEWORK_FOLDERS: Final = ("/api/v1/events/", "/api/v1/links/")
+_MANAGEMENT_WORDS: Final = frozenset({"schema", "user", "workspace", "docs", "openapi.json"})
+_INGEST_SEGMENTS: Final = frozenset({"v1", "s", "px"})
 
 
 def ingest_routes() -> dict[str, IngestRoute]:
@@ -131,31 +129,18 @@ class Entry:
 
 
 def _is_framework(path: str) -> bool:
-    return path in _FRAMEWORK_PATHS or path.startswith(_FRAMEWORK_FOLDERS) or is_management_path(path)
+    return path in _FRAMEWORK_PATHS or path.startswith(_FRAMEWORK_FOLDERS) or _is_management(path)
+
+
+def _is_management(path: str) -> bool:
+    """Whether a path is one of the management API, known or not."""
+    parts = path.split("/")
+    if len(parts) < 3 or parts[1] != "api" or parts[2] in _INGEST_SEGMENTS:
+        return False
+    return parts[2] in _MANAGEMENT_WORDS or parts[3:4] == ["config"]
 
 
 def _family_of(path: str) -> Family:
     if path.startswith(jitsu.PREFIXES):
         return jitsu.FAMILY
     return classic.FAMILY if path.startswith(classic.PREFIXES) else gateway.FAMILY
-
-
-def make_framework() -> Application:
-    """The BlackSheep application for routes that are not hot. Not the library's shared default router."""
-    app = Routes(router=Router(), show_error_details=False)
-
-    async def unmatched(request: Request) -> Response:
-        """The prefix is known, so it is the method or the rest of the path that does not fit."""
-        path = request.url.path
-        taken = sorted(
-            method.decode() for method in app.router.routes if app.router.get_matching_route(method, path)
-        )
-        if not taken:
-            return problem_response("not_found", f"no route {path.decode()[:200]}")
-        said = f"this route takes {', '.join(taken)}, not {request.method}"
-        response = problem_response("method_not_allowed", said)
-        response.headers.add(b"Allow", ", ".join(taken).encode())
-        return response
-
-    app.router.fallback = unmatched
-    return app

@@ -25,7 +25,9 @@ _SMOOTHING: Final = 0.2
 
 
 class Housekeeping:
-    """`keep_after()` of `run` gives stream → offset up to which every link is done."""
+    """`keep_after()` of `run` gives stream → offset up to which every link is done, None while nobody knows:
+    then nothing is trimmed.
+    """
 
     def __init__(self, wal: Wal, heartbeats: Heartbeats, clock: SystemClock) -> None:
         self._wal = wal
@@ -37,7 +39,9 @@ class Housekeeping:
         """How much the loop is wanted by requests: 0.0 = idle … 1.0 = they wait as long as they may."""
         return min(1.0, max(0.0, (self._lag_s - _LAG_EASY_S) / (_LAG_FULL_S - _LAG_EASY_S)))
 
-    async def run(self, keep_after: Callable[[], dict[str, int]], every_tick: Callable[[], None]) -> None:
+    async def run(
+        self, keep_after: Callable[[], dict[str, int] | None], every_tick: Callable[[], None]
+    ) -> None:
         """Until cancelled. `keep_after()` is asked before trimming, `every_tick` runs every 20 ms."""
         trim_due_s = self._clock.monotonic_s() + _TRIM_EVERY_S
         while True:
@@ -47,9 +51,9 @@ class Housekeeping:
             self._lag_s += _SMOOTHING * (now_s - before_s - _TICK_S - self._lag_s)
             self._heartbeats.beat("housekeeping", _DEADLINE_S, now_s)
             every_tick()
-            if now_s >= trim_due_s:
+            if now_s >= trim_due_s and (kept := keep_after()) is not None:
                 trim_due_s = now_s + _TRIM_EVERY_S
-                await self._trim(keep_after())
+                await self._trim(kept)
 
     async def _trim(self, keep_after: dict[str, int]) -> None:
         try:

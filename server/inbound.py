@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from server.access import TrustedProxies, WriteKeys
 from server.clock import SystemClock
-from server.metrics import IngestCounters
+from server.counters import IngestCounters
 from server.routes.answers import Answers
 from server.routes.body import Bodies
 from server.routes.bootstrap import Documents

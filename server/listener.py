@@ -24,9 +24,9 @@ _native = cast(Any, native)
 _worker = cast(Any, AsyncWorker)
 
 
-def spawning(begin: Callable[[Exchange], bool]) -> Callable[..., None]:
+def spawning(begin: Callable[[Exchange], bool], on_listening: Callable[[], None]) -> Callable[..., None]:
     """For `granian.server.embed.Server.serve`: how its worker is made. `begin` says whether it took the
-    request.
+    request; `on_listening` is called once requests are taken.
     """
 
     async def spawn(
@@ -43,6 +43,7 @@ def spawning(begin: Callable[[Exchange], bool]) -> Callable[..., None]:
         stopped = loop.create_future()
         stop.add_cb(lambda: loop.call_soon_threadsafe(stopped.set_result, None))
         worker.serve_async(_scheduler(loop, target, begin), loop, stop)
+        on_listening()
         await stopped
 
     return cast(Callable[..., None], _worker.wrap_target(spawn))

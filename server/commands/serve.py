@@ -33,7 +33,6 @@ def serve(config: Config, beside: Ready | None = None) -> int:
     logs.configure(config.logging.level, config.logging.format, config.server.name)
     import uvloop
 
-    from server.embedded import EmbeddedError
     from server.lifecycle import CannotListenError
     from server.lifecycle import serve as serve_forever
     from server.management import SecretError
@@ -51,5 +50,5 @@ def serve(config: Config, beside: Ready | None = None) -> int:
         return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CannotListenError, ConfigErrors, EmbeddedError, SecretError, StorageError) as error:
+    except (CannotListenError, ConfigErrors, SecretError, StorageError) as error:
         raise Mistake(str(error)) from error

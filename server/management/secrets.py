@@ -5,25 +5,24 @@ reveals no secret, and lets no key in. Whoever moves a data directory moves the 
 backup puts it back. Any thread; made while the store's lock is held.
 """
 
-import base64
 import logging
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING, Any, Final
 
 from server.catalog import is_secret
+
+if TYPE_CHECKING:
+    from server.management.cipher import Cipher
 
 _log = logging.getLogger("penstock.secrets")
 
 KEY_FILE: Final = "secret.key"
 MASK: Final = "__MASKED_BY_PENSTOCK__"
 _KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
 _DIGEST_BYTES: Final = 16
 _OTHERS_MAY: Final = 0o077
 
@@ -46,7 +45,7 @@ class SecretBox:
 
     def __init__(self, key: bytes) -> None:
         """`key`: 32 bytes. Each use has a key of its own, derived from it."""
-        self._cipher = AESGCM(_derived(key, b"seal"))
+        self._sealing_key = _derived(key, b"seal")
         self.digest_key = _derived(key, b"digest")
         """For the keyed digests of write keys."""
 
@@ -66,17 +65,21 @@ class SecretBox:
         """By which the key file is known again."""
         return self.digest("fingerprint").encode()
 
+    @cached_property
+    def _cipher(self) -> "Cipher":
+        from server.management.cipher import Cipher  # a start without a secret among its objects needs none
+
+        return Cipher(self._sealing_key)
+
     def seal(self, text: str) -> str:
         """Encrypted and authenticated; never the same twice."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return base64.b64encode(nonce + self._cipher.encrypt(nonce, text.encode(), None)).decode()
+        return self._cipher.seal(text)
 
     def unseal(self, sealed: str) -> str:
         """The text that was sealed. Raises SecretError for another key file, and for anything changed."""
         try:
-            raw = base64.b64decode(sealed, validate=True)
-            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None).decode()
-        except (InvalidTag, ValueError) as error:
+            return self._cipher.unseal(sealed)
+        except ValueError as error:
             raise SecretError(f"a stored secret cannot be read: {_PUT_BACK}") from error
 
     def digest(self, text: str) -> str:

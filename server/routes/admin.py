@@ -9,14 +9,7 @@ from blacksheep import Request, Response
 
 from server.access import TrustedProxies, client_address
 from server.management import ApiKeys, AuthRefusal
-from server.problems import PROBLEMS
-from server.routes.family import json_response
-
-
-def problem_response(slug: str, detail: str | None = None) -> Response:
-    """A problem in the admin family's shape: `{"message", "error"}`."""
-    problem = PROBLEMS[slug]
-    return json_response(problem.status, {"message": detail or problem.text, "error": problem.slug})
+from server.routes.responses import problem_response
 
 
 def address_of(request: Request, proxies: TrustedProxies) -> str | None:

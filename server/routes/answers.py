@@ -1,6 +1,6 @@
 """Answers that say no, and answers to methods that carry no event: JSON, CORS headers, refusals counted."""
 
-from server.metrics import IngestCounters
+from server.counters import IngestCounters
 from server.problems import PROBLEMS
 from server.routes.cors import Cors
 from server.routes.family import Family

@@ -13,8 +13,8 @@ from typing import Final
 from blacksheep import Application, Request, Response
 
 from server.lookup import iso_time
-from server.routes.admin import AdminAccess, problem_response
-from server.routes.family import json_response
+from server.routes.admin import AdminAccess
+from server.routes.responses import json_response, problem_response
 from storage import Manifest, StorageError, Store, Transfer
 
 _log = logging.getLogger("penstock.backup")

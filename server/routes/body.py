@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
+from server.counters import IngestCounters
 from server.ingest import Refusal, inflate
-from server.metrics import IngestCounters
 from server.routes.refusal import Refused
 from server.routes.rsgi import Reading, RequestHeaders, Transport
 from server.routes.upload import uploaded_file

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
-from blacksheep import Content, Response
 
 from server.ingest import Decoded, ItemError, Limits, Refusal, RequestFacts, decode_event
 from server.problems import Problem
@@ -63,11 +62,6 @@ def item_errors(errors: Sequence[ItemError]) -> list[dict[str, object]]:
         {"index": error.index, "messageId": error.message_id, "code": error.slug, "message": error.message}
         for error in errors
     ]
-
-
-def json_response(status: int, body: dict[str, object]) -> Response:
-    """For routes of the framework."""
-    return Response(status, None, Content(b"application/json", json_bytes(body)))
 
 
 def json_bytes(body: dict[str, object]) -> bytes:

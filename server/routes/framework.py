@@ -5,16 +5,13 @@ Decisions), BlackSheep speaks ASGI; its routes are not hot, so their requests an
 What goes wrong there is answered as every refusal is: JSON, and nothing of its inside. Event-loop thread.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import quote
-
-from blacksheep import Application, Request, Response
-from blacksheep.exceptions import HTTPException
 
 from server.clock import SystemClock
 from server.ingest import Refusal
 from server.problems import PROBLEMS
-from server.routes.admin import problem_response
 from server.routes.body import Bodies, declared_length
 from server.routes.family import json_bytes
 from server.routes.refusal import Refused, defect
@@ -22,28 +19,23 @@ from server.routes.rsgi import Scope, Transport
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-_REFUSALS: Final = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
-
-class Routes(Application):
-    """BlackSheep's application, but for what becomes of an exception: its own answers are plain text, and its
-    log has the query, where tokens may be.
-    """
-
-    async def handle_request_handler_exception(self, request: Request, exc: Exception) -> Response:
-        """A refusal of the framework as one of ours; anything else is a defect of the server."""
-        if isinstance(exc, HTTPException) and exc.status < 500:
-            return problem_response(_REFUSALS.get(exc.status, "bad_request"))
-        id_ = (request.get_first_header(b"x-request-id") or b"").decode("ascii", "replace")
-        path = request.url.path.decode("utf-8", "replace")
-        return problem_response(defect(request.method, path, id_, exc).slug)
+_Message = dict[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+"""An ASGI application."""
 
 
 class Framework:
-    """The application, and the bodies of its requests: at most `BODY_BYTES_MAX`, whole and in time."""
+    """The application, and the bodies of its requests: at most `BODY_BYTES_MAX`, whole and in time.
+    `application()` waits until it is there: the server listens before (server/second_stage.py).
+    """
 
-    def __init__(self, app: Application, bodies: Bodies, clock: SystemClock) -> None:
-        self._app = app
+    def __init__(
+        self, application: Callable[[], Awaitable[Asgi]], bodies: Bodies, clock: SystemClock
+    ) -> None:
+        self._application = application
         self._bodies = bodies
         self._clock = clock
 
@@ -57,7 +49,7 @@ class Framework:
 
     async def _handle(self, scope: Scope, transport: Transport) -> None:
         if scope.method not in _WITH_BODY:
-            return await _call(self._app, scope, transport, b"")
+            return await _call(await self._application(), scope, transport, b"")
         declared = declared_length(scope.headers)
         if (refused := self._bodies.reserve(declared)) is not None:
             await self._bodies.discard(transport, declared)
@@ -69,7 +61,7 @@ class Framework:
             self._bodies.release(declared)
         if isinstance(body, Refusal):
             return _refuse(Refused(body.slug, body.detail), transport)
-        return await _call(self._app, scope, transport, body)
+        return await _call(await self._application(), scope, transport, body)
 
 
 def _refuse(refused: Refused, transport: Transport) -> None:
@@ -79,15 +71,15 @@ def _refuse(refused: Refused, transport: Transport) -> None:
     transport.response_bytes(problem.status, headers, json_bytes(said))
 
 
-async def _call(app: Application, scope: Scope, transport: Transport, body: bytes) -> None:
+async def _call(app: Asgi, scope: Scope, transport: Transport, body: bytes) -> None:
     status = 500
     headers: list[tuple[str, str]] = []
     parts: list[bytes] = []
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> _Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: _Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
             status = message["status"]
@@ -101,7 +93,7 @@ async def _call(app: Application, scope: Scope, transport: Transport, body: byte
     return transport.response_bytes(status, headers, b"".join(parts))
 
 
-def _asgi_scope(scope: Scope) -> dict[str, Any]:
+def _asgi_scope(scope: Scope) -> _Message:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

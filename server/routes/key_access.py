@@ -5,7 +5,8 @@ from blacksheep import Request, Response
 from server.access import TrustedProxies
 from server.management import ApiKeys, AuthRefusal, Caller, Role
 from server.problems import PROBLEMS
-from server.routes.admin import address_of, problem_response, wait_response
+from server.routes.admin import address_of, wait_response
+from server.routes.responses import problem_response
 
 
 class KeyAccess:

@@ -24,6 +24,7 @@ from server.access import (
     strictest,
 )
 from server.clock import SystemClock
+from server.counters import IngestCounters
 from server.ingest import (
     Decoded,
     Limits,
@@ -32,7 +33,6 @@ from server.ingest import (
     body_api_key,
     body_write_key,
 )
-from server.metrics import IngestCounters
 from server.routes.answers import Answers
 from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute

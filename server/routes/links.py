@@ -6,8 +6,8 @@ from blacksheep import Application, Request, Response
 
 from server.delivery import LinkStatus
 from server.lookup import iso_time
-from server.routes.admin import AdminAccess, problem_response
-from server.routes.family import json_response
+from server.routes.admin import AdminAccess
+from server.routes.responses import json_response, problem_response
 from storage import StorageError
 
 _OK = 200

@@ -33,25 +33,14 @@ from server.management import (
     masked,
 )
 from server.problems import PROBLEMS
-from server.routes.admin import problem_response
 from server.routes.connection_tests import ConnectionTests, Test
-from server.routes.family import json_response
 from server.routes.key_access import KeyAccess
+from server.routes.responses import json_response, problem_response
 from storage import StorageError, StoreFull
 
 TYPES: Final = ("stream", "destination", "function", "service", "link")
 DEPTH_MAX: Final = 64
-_INGEST_SEGMENTS: Final = frozenset({"v1", "s", "px"})
-_WORDS: Final = frozenset({"schema", "user", "workspace", "docs", "openapi.json"})
 _CREATED: Final = 200
-
-
-def is_management_path(path: str) -> bool:
-    """Whether a path is one of the management API, known or not."""
-    parts = path.split("/")
-    if len(parts) < 3 or parts[1] != "api" or parts[2] in _INGEST_SEGMENTS:
-        return False
-    return parts[2] in _WORDS or parts[3:4] == ["config"]
 
 
 @dataclass(frozen=True, slots=True)

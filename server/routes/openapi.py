@@ -16,10 +16,10 @@ from blacksheep import Application, Content, Request, Response
 
 from server.management import catalogue, components, schema_of
 from server.routes import pixel, sdk_metrics
-from server.routes.admin import problem_response
 from server.routes.api_operations import ANY, Operation, Schema, operations, ref
 from server.routes.api_page import page
 from server.routes.family import IngestRoute
+from server.routes.responses import problem_response
 
 _WRITE_KEYS: Final = ("writeKeyBasic", "writeKeyBearer", "writeKeyHeader", "writeKeyQuery")
 _INGEST: Final = (400, 401, 403, 408, 413, 415, 429, 503)

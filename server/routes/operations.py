@@ -9,7 +9,7 @@ from server.clock import SystemClock
 from server.health import Heartbeats
 from server.metrics import Source, exposition
 from server.routes.admin import AdminAccess
-from server.routes.family import json_response
+from server.routes.responses import json_response
 from storage import WalStats
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final
 
 from server.access import Origins
+from server.counters import IngestCounters
 from server.ingest import PATH_TYPES, Decoded, Limits, Refusal, RequestFacts, decode_classic, pixel_event
-from server.metrics import IngestCounters
 from server.problems import PROBLEMS
 from server.routes import classic, gateway
 from server.routes.cors import Cors

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from server.metrics import IngestCounters
+from server.counters import IngestCounters
 from server.routes import gateway
 from server.routes.answers import Answers
 from server.routes.rsgi import Scope, Transport

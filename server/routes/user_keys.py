@@ -13,9 +13,8 @@ from server.clock import SystemClock
 from server.lookup import iso_time
 from server.management import ApiKey, ApiKeys, Audit, AuditEntry, Caller, NotFound, Role
 from server.problems import PROBLEMS
-from server.routes.admin import problem_response
-from server.routes.family import json_response
 from server.routes.key_access import KeyAccess
+from server.routes.responses import json_response, problem_response
 from storage import StorageError
 
 _LIMIT_DEFAULT = 100

@@ -5,9 +5,9 @@ from dataclasses import fields
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.counters import IngestCounters
 from server.delivery import DestinationCounters, LinkState, LinkStatus
 from server.metrics import (
-    IngestCounters,
     destination_samples,
     exposition,
     info_samples,

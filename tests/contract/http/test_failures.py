@@ -13,10 +13,10 @@ from blacksheep.exceptions import BadRequest, NotFound
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from server.app import make_framework
 from server.clock import SystemClock
+from server.counters import IngestCounters
 from server.logs import GRANIAN_CONFIG
-from server.metrics import IngestCounters
+from server.routes.application import make_application
 from server.routes.body import Bodies
 from server.routes.framework import Framework
 from server.settings import Config
@@ -30,7 +30,12 @@ class Entry:
     """The bridge alone, as Granian's target."""
 
     def __init__(self, app: Application) -> None:
-        self.framework = Framework(app, Bodies(body_limits(Config()), IngestCounters()), SystemClock())
+        bodies = Bodies(body_limits(Config()), IngestCounters())
+        self._app = app
+        self.framework = Framework(self._application, bodies, SystemClock())
+
+    async def _application(self) -> Application:
+        return self._app
 
     def __rsgi__(self, scope: Any, transport: Any) -> Any:
         return self.framework.handle(scope, transport)
@@ -51,7 +56,7 @@ async def serving(app: Application) -> AsyncIterator[int]:
 
 
 def failing(error: Exception) -> Application:
-    app = make_framework()
+    app = make_application()
 
     async def fail(_request: Request) -> Response:
         raise error
@@ -91,7 +96,7 @@ async def test_a_failure_is_in_the_log_with_its_request(caplog: pytest.LogCaptur
 
 
 async def test_a_failure_while_an_answer_is_written_is_answered_too() -> None:
-    app = make_framework()
+    app = make_application()
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"{"

@@ -15,9 +15,9 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from server.counters import IngestCounters
 from server.listener import spawning
 from server.logs import GRANIAN_CONFIG
-from server.metrics import IngestCounters
 from server.routes.body import Bodies, BodyLimits
 from tests.running import Answer, Penstock, eventually, free_port
 
@@ -27,6 +27,7 @@ class _Target:
 
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[Any] | None] = []
+        self.listening = asyncio.Event()
 
     def begin(self, exchange: Any) -> bool:
         path = exchange.scope.path
@@ -54,7 +55,7 @@ async def serving(target: _Target) -> AsyncIterator[int]:
     port = free_port()
     interface, logs = Interfaces.RSGI, GRANIAN_CONFIG
     server = Server(target, port=port, interface=interface, websockets=False, log_dictconfig=logs)
-    listener = asyncio.create_task(server.serve(spawning(target.begin)))
+    listener = asyncio.create_task(server.serve(spawning(target.begin, target.listening.set)))
     try:
         yield port
     finally:

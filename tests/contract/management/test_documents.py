@@ -7,11 +7,12 @@ import jsonschema_rs
 import pytest
 from blacksheep.server.routing import Route
 
-from server.app import ingest_routes, make_framework
+from server.app import ingest_routes
 from server.clock import SystemClock
-from server.lifecycle import Run
 from server.routes import pixel
 from server.routes.openapi import document
+from server.run import Run
+from server.second_stage import SecondStage
 from server.settings import Config, StoreSettings
 from storage import Store, StoreOptions
 from tests.contract.management.conftest import MINIMAL, Api
@@ -39,8 +40,8 @@ async def routes_of(tmp_path: Path) -> list[tuple[str, Route]]:
     """(method, route) of everything that the framework answers."""
     store = Store.open(tmp_path / "data", StoreOptions(free_bytes_min=0), SystemClock())
     try:
-        framework = make_framework()
-        Run(Config(store=StoreSettings(path=str(tmp_path / "data"))), store, SystemClock()).entry(framework)
+        run = Run(Config(store=StoreSettings(path=str(tmp_path / "data"))), store, SystemClock())
+        framework = SecondStage(run).application
         await framework.start()
         return [
             (method.decode(), route) for method, routes in framework.router.routes.items() for route in routes

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from server.counters import IngestCounters
 from server.ingest import Refusal
-from server.metrics import IngestCounters
 from server.routes.body import Bodies, BodyLimits
 
 _MAX = 10_000_000

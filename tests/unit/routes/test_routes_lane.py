@@ -13,8 +13,8 @@ import yaml
 
 from server.app import ingest_routes
 from server.clock import SystemClock
+from server.counters import IngestCounters
 from server.inbound import Inbound
-from server.metrics import IngestCounters
 from server.routes.body import Bodies
 from server.routes.lane import IngestLane
 from server.settings import load
