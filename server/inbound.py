@@ -17,7 +17,7 @@ from server.routes.lane import IngestLane
 from server.routes.pixel import Gifs
 from server.routes.sdk_metrics import SdkMetrics
 from server.settings import Config
-from server.translation import event_limits, stream_keys
+from server.translation.ingest import event_limits, stream_keys
 from storage import Wal
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from server.catalog import Destination
 from server.clock import SystemClock
 from server.delivery import Delivery, DestinationCounters, LinkOutcome, LinkStatus, NotYet, Place
-from server.delivery_translation import link_configs, patience, postgres_config, warehouse_limits
 from server.embedded import EmbeddedPostgres, PostgresAddress
 from server.settings import Config
+from server.translation.delivery import link_configs, patience, postgres_config, warehouse_limits
 from server.warehouse import Destination as Warehouse
 from server.warehouse import WarehouseError
 from storage import Store

@@ -18,7 +18,7 @@ from server.management import Audit, Objects, SecretBox
 from server.routes.body import Bodies
 from server.routes.framework import BODY_BYTES_MAX, Asgi, Framework
 from server.settings import Config
-from server.translation import body_limits
+from server.translation.ingest import body_limits
 from storage import Store, StorePoisoned
 
 if TYPE_CHECKING:

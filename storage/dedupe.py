@@ -11,6 +11,7 @@ slices. Thread: the loop; before the loop runs, the thread that opens the store.
 from array import array
 from collections import deque
 from collections.abc import Collection, Iterable
+from itertools import repeat
 from typing import Final
 
 ID_BYTES: Final = 96
@@ -91,7 +92,7 @@ class Dedupe:
                 self._generations.appendleft(newest)
             before = len(newest.ids)
             stop = start + self._generation_ids - before
-            newest.ids.update(dict.fromkeys(ids[start:stop]))
+            newest.ids.update(zip(ids[start:stop], repeat(None)))
             newest.last_ms = last_ms
             self._ids += len(newest.ids) - before
             start = stop

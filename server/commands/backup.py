@@ -55,7 +55,7 @@ def _of_a_stopped_server(config: Config, target: Path) -> dict[str, Any] | None:
     """Open the store and copy it; None if a process has it open, or it is another user's."""
     from server.clock import SystemClock
     from server.routes.backup import described
-    from server.translation import store_options
+    from server.translation.store import store_options
     from storage import StorageError, Store, StoreLocked, Transfer
 
     try:

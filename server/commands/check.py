@@ -23,8 +23,8 @@ def command(conf: Path | None, connect: bool) -> None:
 
 
 async def _connect(config: Config) -> None:
-    from server.delivery_translation import postgres_config
     from server.embedded import EmbeddedPostgres
+    from server.translation.delivery import postgres_config
     from server.warehouse import Destination, WarehouseError
 
     failed = 0

@@ -110,7 +110,7 @@ def _with_the_store(config: Config, act: Act) -> dict[str, Any] | None:
     would write there, that user's server could not read afterwards. Raises Mistake.
     """
     from server.clock import SystemClock
-    from server.translation import store_options
+    from server.translation.store import store_options
     from storage import StorageError, Store, StoreLocked
 
     clock = SystemClock()

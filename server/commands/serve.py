@@ -1,6 +1,7 @@
 """`penstock serve`: one process, until a signal ends it."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -30,13 +31,11 @@ def command(conf: Path | None, data: str | None, host: str | None, port: str | N
 
 def serve(config: Config, beside: Ready | None = None) -> int:
     """Run the server to its end and return the exit status; `beside` runs beside it. Raises `Mistake`."""
+    gc.disable()  # imports leave nothing to collect; the collector is on again once all are done (first_stage)
     logs.configure(config.logging.level, config.logging.format, config.server.name)
     import uvloop
 
-    from server.lifecycle import CannotListenError
     from server.lifecycle import serve as serve_forever
-    from server.management import SecretError
-    from storage import StorageError
 
     async def run() -> int:
         task = asyncio.ensure_future(beside()) if beside is not None else None
@@ -50,5 +49,14 @@ def serve(config: Config, beside: Ready | None = None) -> int:
         return uvloop.run(run())
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CannotListenError, ConfigErrors, SecretError, StorageError) as error:
+    except _mistakes() as error:
         raise Mistake(str(error)) from error
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    """What a user can correct. Looked up once something was raised: no start waits for these modules."""
+    from server.lifecycle import CannotListenError
+    from server.management import SecretError
+    from storage import StorageError
+
+    return CannotListenError, ConfigErrors, SecretError, StorageError

@@ -6,7 +6,6 @@ follows forms within forms. Here at most 64 boundaries are looked at and 8 KiB o
 file is cut out once. Source of the format: RFC 2046 (5.1), RFC 7578. Pure, any thread; nothing here raises.
 """
 
-from email.message import Message
 from typing import Final
 
 from server.ingest import Refusal, inflate
@@ -94,6 +93,8 @@ def _parameter(header: str, name: str) -> str:
     """A parameter of a header such as `multipart/form-data; boundary="x"`, "" if there is none."""
     if len(header) > _HEADER_LENGTH_MAX:
         return ""
+    from email.message import Message  # 5 ms of a start otherwise, and uploads are rare
+
     message = Message()
     message["content-type"] = header
     value = message.get_param(name)

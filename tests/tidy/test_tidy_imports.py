@@ -25,23 +25,14 @@ MAY_IMPORT = {
 }
 COMPOSITION = frozenset(
     {
-        *(
-            "app",
-            "lifecycle",
-            "run",
-            "second_stage",
-            "inbound",
-            "outbound",
-            "housekeeping",
-            "listener",
-            "lookup",
-        ),
-        *("translation", "delivery_translation"),
+        *("app", "lifecycle", "run", "first_stage", "second_stage"),
+        *("inbound", "outbound", "housekeeping", "listener", "lookup", "translation"),
     }
 )
 ENTRY = frozenset({"cli", "commands"})
-# Entered by module: routes has a module per family of paths, commands one per command.
-ENTERED_BY_MODULE = frozenset({"routes", "commands"})
+# Entered by module: routes has a module per family of paths, commands one per command, translation one for
+# each package that takes settings.
+ENTERED_BY_MODULE = frozenset({"routes", "commands", "translation"})
 
 
 def package_of(module: str) -> str:

@@ -20,7 +20,7 @@ from server.routes.application import make_application
 from server.routes.body import Bodies
 from server.routes.framework import Framework
 from server.settings import Config
-from server.translation import body_limits
+from server.translation.ingest import body_limits
 from tests.running import Answer, Penstock, eventually, free_port
 
 ERRORS = {"refused": BadRequest("the inside"), "gone": NotFound(), "broken": KeyError("pw")}

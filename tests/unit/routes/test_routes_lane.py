@@ -18,7 +18,7 @@ from server.inbound import Inbound
 from server.routes.body import Bodies
 from server.routes.lane import IngestLane
 from server.settings import load
-from server.translation import body_limits
+from server.translation.ingest import body_limits
 from storage import Store, StoreOptions
 from tests.running import SERVER_KEY, configuration
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.delivery_translation import link_configs, warehouse_limits
 from server.settings import load
+from server.translation.delivery import link_configs, warehouse_limits
 
 CONF = """
 streams: {site: {}}
