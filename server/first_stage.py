@@ -19,8 +19,6 @@ from server.run import Run
 if TYPE_CHECKING:
     from server.second_stage import SecondStage
 
-__all__ = ["Run", "take_events"]
-
 _log = logging.getLogger("penstock")
 
 _LISTENER_STOP_S = 10.0
@@ -91,8 +89,8 @@ def _load_second_stage() -> "type[SecondStage]":
 
 
 def _calm_collector() -> None:
-    """Make the cyclic collector rare: what requests leave behind is freed by reference counts. It was off until
-    now (server/commands/serve.py), for all that is imported stays.
+    """Make the cyclic collector rare: what requests leave behind is freed by reference counts. Until now it
+    was off (server/commands/serve.py): what is imported stays.
 
     With the defaults it took a tenth of the loop's time under load (the dedupe sets are large and live
     long), see ARCHITECTURE.md, Decisions.

@@ -35,7 +35,8 @@ async def serve(config: Config) -> int:
     _check_address(config.server.host, config.server.port)
     opening = loop.run_in_executor(None, Store.open, config.data_dir, store_options(config), clock)
     # Meanwhile: most of an opening is waiting for the child that reads the newest segment.
-    from server.first_stage import Run, take_events
+    from server.first_stage import take_events
+    from server.run import Run
 
     store = await opening
     address = config.data_dir / ADDRESS_FILE

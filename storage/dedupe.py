@@ -92,6 +92,7 @@ class Dedupe:
                 self._generations.appendleft(newest)
             before = len(newest.ids)
             stop = start + self._generation_ids - before
+            # Nothing is taken meanwhile; with a dict of them in between it takes a quarter longer.
             newest.ids.update(zip(ids[start:stop], repeat(None)))
             newest.last_ms = last_ms
             self._ids += len(newest.ids) - before

@@ -31,7 +31,7 @@ def command(conf: Path | None, data: str | None, host: str | None, port: str | N
 
 def serve(config: Config, beside: Ready | None = None) -> int:
     """Run the server to its end and return the exit status; `beside` runs beside it. Raises `Mistake`."""
-    gc.disable()  # imports leave nothing to collect; the collector is on again once all are done (first_stage)
+    gc.disable()  # imports leave nothing to collect; on again once they are done (server/first_stage.py)
     logs.configure(config.logging.level, config.logging.format, config.server.name)
     import uvloop
 
