@@ -1,7 +1,7 @@
 """What an event's 200 does not wait for: delivery, and every route that is not hot.
 
-Importing this takes longer than all else of a start, so lifecycle does it in a thread once the listener is
-up, and nothing that listens imports it (tests/tidy/test_stages.py). Thread: the event loop.
+Importing this takes about as long as all else of a start, so `server.first_stage` does it in a thread once
+the listener is up, and nothing that listens imports it (tests/tidy/test_stages.py). Thread: the event loop.
 """
 
 from server.access import TrustedProxies
