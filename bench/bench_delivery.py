@@ -26,6 +26,7 @@ import uvloop
 
 from bench.bench_layout import LAYOUTS, TRACK
 from server.clock import SystemClock
+from server.collector import calm_collector
 from server.delivery import Delivery, LinkConfig
 from server.ingest import Decoded, Limits, RequestFacts, decode_batch, stream_seed
 from server.warehouse import PostgresConfig
@@ -189,4 +190,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    calm_collector()
     uvloop.run(main())

@@ -4,13 +4,13 @@ Once it listens, the second stage is loaded beside it (`server/second_stage.py`)
 """
 
 import asyncio
-import gc
 import logging
 from typing import TYPE_CHECKING
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from server.collector import calm_collector
 from server.listener import spawning
 from server.logs import GRANIAN_CONFIG
 from server.routes.framework import Asgi
@@ -78,7 +78,7 @@ async def _second_stage(run: Run, listening: asyncio.Event) -> "SecondStage":
     except Exception as error:
         run.not_loaded(error)
         raise
-    _calm_collector()
+    calm_collector()  # until now it was off (server/commands/serve.py)
     return second_stage
 
 
@@ -86,16 +86,3 @@ def _load_second_stage() -> "type[SecondStage]":
     from server.second_stage import SecondStage
 
     return SecondStage
-
-
-def _calm_collector() -> None:
-    """Make the cyclic collector rare: what requests leave behind is freed by reference counts. Until now it
-    was off (server/commands/serve.py): what is imported stays.
-
-    With the defaults it took a tenth of the loop's time under load (the dedupe sets are large and live
-    long), see ARCHITECTURE.md, Decisions.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
-    gc.enable()
