@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tests.tidy.sources import ROOT, Source, python_sources
 
-LEAVES = frozenset({"clock", "counters", "health", "logs", "problems"})
+LEAVES = frozenset({"clock", "collector", "counters", "health", "logs", "problems"})
 CONFIGURATION = frozenset({"catalog", "configfile", "settings"})
 # Who may import what of the server. Files that are not named here compose: they may import anything below
 # routes.
