@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -16,6 +17,11 @@ import asyncpg
 import pytest
 
 CONNECT_TIMEOUT_S = 15
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background ignores SIGINT for them, and for all that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

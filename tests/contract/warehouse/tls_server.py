@@ -5,6 +5,7 @@ installs them. Nothing of it outlives the test module.
 """
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -48,6 +49,10 @@ def programs() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if not found or shutil.which("openssl") is None:
         pytest.skip("needs a Postgres built with TLS, and openssl: apt-get install postgresql openssl")
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        pytest.skip(f"initdb wants a name in /etc/passwd, and uid {os.geteuid()} has none")
     return found[-1].parent
 
 
