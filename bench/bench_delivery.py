@@ -62,7 +62,7 @@ async def deliver(
     delivery = Delivery(store, [link], {"pg": config}, SystemClock())
     head = store.wal.head(STREAM)
     began_s = time.perf_counter()
-    delivery.start()
+    await delivery.start()
     while delivery.keep_after()[STREAM] < head:
         slept_s = time.perf_counter()
         await asyncio.sleep(0.005)

@@ -5,6 +5,7 @@ Once it listens, the second stage is loaded beside it (`server/second_stage.py`)
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from granian.constants import Interfaces
@@ -29,12 +30,17 @@ async def take_events(run: Run) -> None:
     """Until a stop is asked for or something fails: `run.exit_code` says which. Then stop, each step
     bounded.
     """
-    listening = asyncio.Event()
-    loading = asyncio.create_task(_second_stage(run, listening), name="second stage")
+    due = asyncio.Event()
+    loading = asyncio.create_task(_second_stage(run, due), name="second stage")
+    loading.add_done_callback(partial(_loaded, run))
 
-    async def application() -> Asgi:
-        """Shielded: a request that is cut does not end the loading."""
-        return (await asyncio.shield(loading)).application
+    async def application() -> Asgi | None:
+        """None if there is none any more: the run ends. A request that is cut does not end the loading."""
+        if not loading.done():
+            await asyncio.wait([loading])
+        if loading.cancelled() or loading.exception() is not None or (loaded := loading.result()) is None:
+            return None
+        return loaded.application
 
     entry = run.entry(application)
     server = Server(
@@ -46,40 +52,50 @@ async def take_events(run: Run) -> None:
         backlog=_BACKLOG,
         log_dictconfig=GRANIAN_CONFIG,
     )
-    listener = asyncio.create_task(server.serve(spawning(entry.begin, listening.set)), name="listener")
+    stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
+    if run.has_dated_links:
+        due.set()
+        await asyncio.wait([stop, loading], return_when=asyncio.FIRST_COMPLETED)
+    listener = asyncio.create_task(server.serve(spawning(entry.begin, due.set)), name="listener")
     housekeeping = asyncio.create_task(run.housekeeping.run(run.keep_after, run.tick), name="housekeeping")
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
-    stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     run.ended_early([listener, housekeeping])
     _log.info("stopping")
     run.stopping = True
     run.tick()
     server.stop()  # type: ignore[no-untyped-call]
-    # Requests in flight may wait for the second stage: it goes on loading.
+    # Requests in flight may wait for the second stage; if that is not imported yet, it is not started either.
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
-    if not listening.is_set():
+    if not due.is_set():
         loading.cancel()
     (second_stage,) = await asyncio.gather(loading, return_exceptions=True)
-    if not isinstance(second_stage, BaseException):
+    if second_stage is not None and not isinstance(second_stage, BaseException):
         await second_stage.stop()
     for task in (stop, listener, housekeeping):
         task.cancel()
     await asyncio.gather(stop, listener, housekeeping, return_exceptions=True)
 
 
-async def _second_stage(run: Run, listening: asyncio.Event) -> "SecondStage":
-    """Load and start it once events are taken; if it cannot be, the run ends."""
-    await listening.wait()
-    try:
-        made = await asyncio.to_thread(_load_second_stage)
-        second_stage = made(run)
-        await second_stage.start()
-    except Exception as error:
-        run.not_loaded(error)
-        raise
+async def _second_stage(run: Run, due: asyncio.Event) -> "SecondStage | None":
+    """Load and start it once it is due; None if the run is to end by then."""
+    await due.wait()
+    made = await asyncio.to_thread(_load_second_stage)
+    if run.stop_requested.is_set():
+        return None
+    second_stage = made(run)
+    await second_stage.start()
     calm_collector()  # until now it was off (server/commands/serve.py)
     return second_stage
+
+
+def _loaded(run: Run, loading: "asyncio.Task[SecondStage | None]") -> None:
+    """Whatever ended it: without delivery the server must not go on."""
+    if loading.cancelled():
+        if not run.stopping:
+            run.not_loaded(asyncio.CancelledError("its loading was cancelled"))
+    elif (error := loading.exception()) is not None:
+        run.not_loaded(error)
 
 
 def _load_second_stage() -> "type[SecondStage]":

@@ -8,6 +8,7 @@ flushers → connections → embedded Postgres → store (its writer queue drain
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import sys
 from server.clock import SystemClock
 from server.settings import ADDRESS_FILE, Config
 from server.translation.store import store_options
-from storage import SWITCH_INTERVAL_S, Store
+from storage import SWITCH_INTERVAL_S, StorageError, Store
 
 
 class CannotListenError(Exception):
@@ -34,11 +35,16 @@ async def serve(config: Config) -> int:
     clock = SystemClock()
     _check_address(config.server.host, config.server.port)
     opening = loop.run_in_executor(None, Store.open, config.data_dir, store_options(config), clock)
-    # Meanwhile: most of an opening is waiting for the child that reads the newest segment.
-    from server.first_stage import take_events
-    from server.run import Run
+    try:
+        # Meanwhile: most of an opening is waiting for the child that reads the newest segment.
+        from server.first_stage import take_events
+        from server.run import Run
 
-    store = await opening
+        store = await asyncio.shield(opening)
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            (await opening).close()
+        raise
     address = config.data_dir / ADDRESS_FILE
     try:
         host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host

@@ -63,9 +63,9 @@ class Outbound:
             limits=warehouse_limits(config),
         )
 
-    def start(self) -> None:
-        """Returns at once; delivery to an embedded destination starts when that server takes connections."""
-        self._delivery.start(self._config.links)
+    async def start(self) -> None:
+        """Returns soon; delivery to an embedded destination starts when that server takes connections."""
+        await self._delivery.start(self._config.links)
         self._start_embedded()
 
     async def apply(self, config: Config) -> None:

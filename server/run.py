@@ -76,6 +76,13 @@ class Run:
         """Stream → offset up to which every link is done; None until delivery has read its checkpoints."""
         return self.outbound.keep_after() if self.outbound is not None else None
 
+    @property
+    def has_dated_links(self) -> bool:
+        """Whether some link says when it begins, which may be now: then that has to be durable before the
+        first event is answered.
+        """
+        return any(link.data.start_from is not None for link in self.config.links.values())
+
     def unready(self) -> str | None:
         """Why events cannot be taken, None if they can."""
         if self.stopping:
@@ -83,7 +90,7 @@ class Run:
         refusal = self.store.wal.refusal
         return str(refusal) if refusal is not None else None
 
-    def entry(self, application: Callable[[], Awaitable[Asgi]]) -> Entry:
+    def entry(self, application: Callable[[], Awaitable[Asgi | None]]) -> Entry:
         """Who answers every request; `application()` waits for what answers those that are not hot."""
         bridge = Framework(application, self.framework_bodies, self.clock)
         taking = self.inbound
@@ -114,7 +121,7 @@ class Run:
         _log.critical("the store failed; the process ends and must be started again: %s", error)
         self._fail()
 
-    def not_loaded(self, error: Exception) -> None:
+    def not_loaded(self, error: BaseException) -> None:
         """Ends the run: it would take events and deliver none."""
         _log.critical("delivery could not be started; the process ends: %s", error, exc_info=error)
         self._fail()

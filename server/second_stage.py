@@ -38,7 +38,7 @@ class SecondStage:
     async def start(self) -> None:
         """Answers requests and delivers from now on."""
         await self.application.start()
-        self._outbound.start()
+        await self._outbound.start()
         self._run.outbound = self._outbound
 
     async def stop(self) -> None:

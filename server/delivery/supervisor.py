@@ -97,13 +97,14 @@ class Delivery:
         self._chores: set[asyncio.Task[None]] = set()
         self.dead_letters = DeadLetters(store)
 
-    def start(self, existing: Collection[str] = ()) -> None:
-        """Loads every checkpoint and starts the flushers. Returns before any destination was reached.
-        `existing`: links that are kept though they do not run.
+    async def start(self, existing: Collection[str] = ()) -> None:
+        """Loads every checkpoint and starts the flushers. Returns before any destination was reached; where
+        a new link begins is durable then. `existing`: links that are kept though they do not run.
         """
         links, destinations = self._first
         made = self._install(links, destinations)
         self._store.wal.subscribe(self._committed)
+        await asyncio.gather(*map(self._begin, made))
         self._run(made)
         self._chore(self._forget_old({*existing, *self._flushers}))
 

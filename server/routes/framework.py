@@ -19,6 +19,7 @@ from server.routes.rsgi import Scope, Transport
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_STOPPING: Final = Refused("stopping")
 
 _Message = dict[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -29,11 +30,12 @@ Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 class Framework:
     """The application, and the bodies of its requests: at most `BODY_BYTES_MAX`, whole and in time.
-    `application()` waits until it is there: the server listens before (server/second_stage.py).
+    `application()` waits until it is there, for the server listens before (server/second_stage.py), and
+    without the body: who waits costs next to nothing. It is None once the run ends before that.
     """
 
     def __init__(
-        self, application: Callable[[], Awaitable[Asgi]], bodies: Bodies, clock: SystemClock
+        self, application: Callable[[], Awaitable[Asgi | None]], bodies: Bodies, clock: SystemClock
     ) -> None:
         self._application = application
         self._bodies = bodies
@@ -48,8 +50,12 @@ class Framework:
             _refuse(defect(scope.method, scope.path, id_, error), transport)
 
     async def _handle(self, scope: Scope, transport: Transport) -> None:
+        application = await self._application()
+        if application is None:
+            await self._bodies.discard(transport, declared_length(scope.headers))
+            return _refuse(_STOPPING, transport)
         if scope.method not in _WITH_BODY:
-            return await _call(await self._application(), scope, transport, b"")
+            return await _call(application, scope, transport, b"")
         declared = declared_length(scope.headers)
         if (refused := self._bodies.reserve(declared)) is not None:
             await self._bodies.discard(transport, declared)
@@ -61,7 +67,7 @@ class Framework:
             self._bodies.release(declared)
         if isinstance(body, Refusal):
             return _refuse(Refused(body.slug, body.detail), transport)
-        return await _call(await self._application(), scope, transport, body)
+        return await _call(application, scope, transport, body)
 
 
 def _refuse(refused: Refused, transport: Transport) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blacksheep import Application, Request, Response, StreamedContent
+from blacksheep import Application, Request, Response, StreamedContent, TextContent
 from blacksheep.exceptions import BadRequest, NotFound
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -27,14 +27,21 @@ ERRORS = {"refused": BadRequest("the inside"), "gone": NotFound(), "broken": Key
 
 
 class Entry:
-    """The bridge alone, as Granian's target."""
+    """The bridge alone, as Granian's target. `asked` once a request waits for the application; `there` lets
+    it go on.
+    """
 
-    def __init__(self, app: Application) -> None:
-        bodies = Bodies(body_limits(Config()), IngestCounters())
+    def __init__(self, app: Application | None) -> None:
+        self.counters = IngestCounters()
         self._app = app
+        self.asked, self.there = asyncio.Event(), asyncio.Event()
+        self.there.set()
+        bodies = Bodies(body_limits(Config()), self.counters)
         self.framework = Framework(self._application, bodies, SystemClock())
 
-    async def _application(self) -> Application:
+    async def _application(self) -> Application | None:
+        self.asked.set()
+        await self.there.wait()
         return self._app
 
     def __rsgi__(self, scope: Any, transport: Any) -> Any:
@@ -42,11 +49,10 @@ class Entry:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Application) -> AsyncIterator[int]:
+async def serving(entry: Entry) -> AsyncIterator[int]:
     port = free_port()
-    await app.start()
     interface, logs = Interfaces.RSGI, GRANIAN_CONFIG
-    server = Server(Entry(app), port=port, interface=interface, websockets=False, log_dictconfig=logs)
+    server = Server(entry, port=port, interface=interface, websockets=False, log_dictconfig=logs)
     listener = asyncio.create_task(server.serve())
     try:
         yield port
@@ -66,16 +72,21 @@ def failing(error: Exception) -> Application:
 
 
 async def asked(app: Application, **headers: str) -> Answer:
-    async with serving(app) as port:
-        client = Penstock(Path(), {"server": {"port": port}})
+    await app.start()
+    async with serving(Entry(app)) as port:
+        return await answer_of(port, "GET", b"", **headers)
 
-        def ask() -> Answer | None:
-            with contextlib.suppress(OSError):
-                return client.request("GET", "/api/v1/audit?token=hush", headers=headers)
-            return None
 
-        answer: Answer = await asyncio.to_thread(eventually, ask, "an answer")
-        return answer
+async def answer_of(port: int, method: str, body: bytes, **headers: str) -> Answer:
+    client = Penstock(Path(), {"server": {"port": port}})
+
+    def ask() -> Answer | None:
+        with contextlib.suppress(ConnectionRefusedError):
+            return client.request(method, "/api/v1/audit?token=hush", body, headers=headers)
+        return None
+
+    answer: Answer = await asyncio.to_thread(eventually, ask, "an answer")
+    return answer
 
 
 @pytest.mark.parametrize(("name", "status"), [("refused", 400), ("gone", 404), ("broken", 500)])
@@ -107,3 +118,27 @@ async def test_a_failure_while_an_answer_is_written_is_answered_too() -> None:
 
     app.router.add_get("/api/v1/audit", half)
     assert (await asked(app)).json["error"] == "internal"
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_who_waits_for_the_application_holds_no_body(ends: bool) -> None:
+    app = make_application()
+
+    async def size(request: Request) -> Response:
+        return Response(200, None, TextContent(str(len(await request.read() or b""))))
+
+    app.router.add_put("/api/v1/audit", size)
+    await app.start()
+    entry = Entry(None if ends else app)
+    entry.there.clear()
+    async with serving(entry) as port:
+        asking = asyncio.create_task(answer_of(port, "PUT", b"x" * 1_000_000))
+        await asyncio.wait_for(entry.asked.wait(), 30)
+        assert entry.counters.in_flight_bytes == 0
+        entry.there.set()
+        answer = await asking
+    if ends:
+        assert (answer.status, answer.json["error"]) == (503, "stopping")
+    else:
+        assert (answer.status, answer.body) == (200, b"1000000")
+    assert entry.counters.in_flight_bytes == 0

@@ -122,7 +122,7 @@ async def running(
     """A box that delivers; stopped in order at the end."""
     async with opened(path) as store:
         delivery = Delivery(store, links, destinations, SystemClock(), patience=PATIENCE, limits=limits)
-        delivery.start()
+        await delivery.start()
         try:
             yield Box(store, delivery, list(links))
         finally:
