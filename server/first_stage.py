@@ -5,12 +5,14 @@ Once it listens, the second stage is loaded beside it (`server/second_stage.py`)
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
+from server.app import Entry
 from server.collector import calm_collector
 from server.listener import spawning
 from server.logs import GRANIAN_CONFIG
@@ -43,6 +45,28 @@ async def take_events(run: Run) -> None:
         return loaded.application
 
     entry = run.entry(application)
+    housekeeping = asyncio.create_task(run.housekeeping.run(run.keep_after, run.tick), name="housekeeping")
+    if run.has_dated_links:
+        due.set()
+        await asyncio.wait([loading])
+    if not run.stop_requested.is_set():  # else nobody knows, perhaps, where those links begin
+        await _listen(run, entry, due.set, housekeeping)
+    if not due.is_set():
+        loading.cancel()
+    # If it is not imported yet, it is not started either.
+    (second_stage,) = await asyncio.gather(loading, return_exceptions=True)
+    if second_stage is not None and not isinstance(second_stage, BaseException):
+        await second_stage.stop()
+    housekeeping.cancel()
+    await asyncio.gather(housekeeping, return_exceptions=True)
+
+
+async def _listen(
+    run: Run, entry: Entry, on_listening: Callable[[], None], housekeeping: "asyncio.Task[None]"
+) -> None:
+    """Until a stop is asked for, or the listener or housekeeping ends by itself; then until the requests in
+    flight are answered, those too that wait for the second stage.
+    """
     server = Server(
         entry,
         address=run.config.server.host,
@@ -52,29 +76,19 @@ async def take_events(run: Run) -> None:
         backlog=_BACKLOG,
         log_dictconfig=GRANIAN_CONFIG,
     )
-    stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
-    if run.has_dated_links:
-        due.set()
-        await asyncio.wait([stop, loading], return_when=asyncio.FIRST_COMPLETED)
-    listener = asyncio.create_task(server.serve(spawning(entry.begin, due.set)), name="listener")
-    housekeeping = asyncio.create_task(run.housekeeping.run(run.keep_after, run.tick), name="housekeeping")
+    listener = asyncio.create_task(server.serve(spawning(entry.begin, on_listening)), name="listener")
     _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
+    stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     run.ended_early([listener, housekeeping])
     _log.info("stopping")
     run.stopping = True
     run.tick()
     server.stop()  # type: ignore[no-untyped-call]
-    # Requests in flight may wait for the second stage; if that is not imported yet, it is not started either.
     await asyncio.wait([listener], timeout=_LISTENER_STOP_S)
-    if not due.is_set():
-        loading.cancel()
-    (second_stage,) = await asyncio.gather(loading, return_exceptions=True)
-    if second_stage is not None and not isinstance(second_stage, BaseException):
-        await second_stage.stop()
-    for task in (stop, listener, housekeeping):
+    for task in (stop, listener):
         task.cancel()
-    await asyncio.gather(stop, listener, housekeeping, return_exceptions=True)
+    await asyncio.gather(stop, listener, return_exceptions=True)
 
 
 async def _second_stage(run: Run, due: asyncio.Event) -> "SecondStage | None":

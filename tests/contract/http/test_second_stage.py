@@ -184,6 +184,21 @@ def test_where_a_link_begins_now_is_known_before_the_first_event(tmp_path: Path,
         server.kill()
 
 
+@pytest.mark.parametrize(("fault", "status"), [("", 0), ("no such library", 1)])
+def test_what_ends_before_a_link_has_begun_takes_no_event(
+    tmp_path: Path, database: str, fault: str, status: int
+) -> None:
+    with held(tmp_path, database, startFrom="now") as start:
+        server = start.server
+        assert server.process is not None
+        if not fault:
+            server.process.send_signal(signal.SIGTERM)
+        start.let_go(fault)
+        assert server.ended_within(30)
+        assert server.process.returncode == status
+        assert "taking events" not in server.log
+
+
 def _taken(server: Penstock, message_id: str) -> bool:
     try:
         return server.post("/v1/track", track(message_id)).status == 200
