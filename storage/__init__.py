@@ -3,6 +3,7 @@
 It knows nothing of the server. Public names only from here; every module of this package is private.
 """
 
+from .append import Append
 from .chunk import Chunk, Group, Hole, Position, StoredEvent
 from .clock import Clock
 from .errors import (
@@ -23,13 +24,13 @@ from .stats import COMMIT_BOUNDS_S, Backlog, Trimmed, WalStats
 from .store import Store
 from .tables import Delete, Put, TableEnv
 from .transfer import Transfer
-from .wal import Appended, Wal
+from .wal import Wal
 from .writer import SWITCH_INTERVAL_S
 
 __all__ = [
     "COMMIT_BOUNDS_S",
     "SWITCH_INTERVAL_S",
-    "Appended",
+    "Append",
     "Backlog",
     "Chunk",
     "Clock",

@@ -5,12 +5,13 @@ first. Measured with 700 K ids, against one set of them: it would be faster to a
 100 ids) but stalls the loop for 22 ms when it grows and for 30 ms at every full garbage collection. A
 generation grows in 1 to 3 ms, and is a dict because the collector does not look into dicts of plain ints (up
 to CPython 3.13; a test pins it), while it visits every entry of a set. Dropped generations are freed in
-slices. Thread: the loop; before the loop runs, the thread that opens the store.
+slices. Thread: the WAL's writer; before it runs, the thread that opens the store; sizes on any.
 """
 
 from array import array
 from collections import deque
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from itertools import repeat
 from typing import Final
 
@@ -34,7 +35,7 @@ class _Generation:
 
 
 class Dedupe:
-    """The durable ids. What is pending belongs to the commits that carry it."""
+    """The durable ids."""
 
     def __init__(self, bytes_max: int, window_s: float) -> None:
         self._ids_max = max(1, bytes_max // ID_BYTES)
@@ -56,9 +57,11 @@ class Dedupe:
 
     def window_s(self, now_ms: int) -> float:
         """How far back a repeat is recognised: the configured window, or what of it fits and is retained."""
-        if not self.short or not self._generations:
-            return self._window_ms / 1000
-        return min(self._window_ms, max(0, now_ms - self._generations[-1].first_ms)) / 1000
+        reach_ms = self._window_ms
+        if self.short:
+            with suppress(IndexError):  # there is none, or none any more
+                reach_ms = min(reach_ms, max(0, now_ms - self._generations[-1].first_ms))
+        return reach_ms / 1000
 
     def knows(self, id_hash: int) -> bool:
         """Whether this id is durable."""
@@ -116,12 +119,16 @@ class Dedupe:
             self._ids -= len(gone)
             self._leaving.append(gone)
 
-    def free(self) -> bool:
-        """Free a slice of what was evicted; True if there is more."""
-        if self._leaving:
+    def free(self, ids_min: int) -> bool:
+        """Free a slice of what was evicted, of `ids_min` at least if there are so many; True if there is
+        more.
+        """
+        left = max(ids_min, _SLICE_IDS)
+        while self._leaving and left > 0:
             ids = self._leaving[0]
-            for _ in range(min(_SLICE_IDS, len(ids))):
+            for _ in range(min(left, len(ids))):
                 ids.popitem()
+                left -= 1
             if not ids:
                 self._leaving.popleft()
         return bool(self._leaving)

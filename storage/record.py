@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
@@ -70,32 +70,39 @@ def split_key(key: bytes) -> tuple[str, int]:
     return key[: -_KEY_OFFSET.size - 1].decode(), _KEY_OFFSET.unpack_from(key, len(key) - _KEY_OFFSET.size)[0]
 
 
-class Submission:
-    """What one append adds to a commit: items that share a head. Items may be any buffers. `parts` are its
-    bytes as a block has them.
-    """
+class Submission(Protocol):
+    """Items that share a head, one id hash each. Items may be any buffers."""
 
-    __slots__ = ("body_bytes", "events", "head", "ids", "items", "parts", "size_bytes")
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def items(self) -> Sequence[Any]: ...
+    @property
+    def ids(self) -> Sequence[int]: ...
+    @property
+    def body_bytes(self) -> int: ...
+
+
+class Part:
+    """Some of the items of a submission."""
+
+    __slots__ = ("body_bytes", "head", "ids", "items")
 
     def __init__(self, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> None:
         self.head = head
         self.items = items
         self.ids = ids
-        self.events = events = len(items)
-        if events == 1:
-            items_bytes = len(items[0])
-            lengths = _LENGTH.pack(items_bytes)
-        else:
-            sizes = array("I", map(len, items))
-            items_bytes = sum(sizes)
-            lengths = sizes.tobytes()
-        self.parts = (_GROUP.pack(len(head), events), head, lengths, *items)
-        self.body_bytes = body_bytes = len(head) + items_bytes + GROUP_OVERHEAD_BYTES
-        self.size_bytes = body_bytes + EVENT_OVERHEAD_BYTES * events
+        self.body_bytes = body_bytes(head, items)
+
+
+def body_bytes(head: bytes, items: Sequence[Any]) -> int:
+    """Bytes of a submission in a block, but for its lengths."""
+    items_bytes = len(items[0]) if len(items) == 1 else sum(map(len, items))
+    return len(head) + items_bytes + GROUP_OVERHEAD_BYTES
 
 
 class _Blocks:
-    """Blocks being filled. Per group one append, per event nothing."""
+    """Blocks being filled. Per group one turn of a loop, per event nothing."""
 
     def __init__(self) -> None:
         self.table: list[bytes] = []
@@ -104,15 +111,16 @@ class _Blocks:
         self._body_bytes = 0
         self._events = 0
 
-    def add(self, group: Submission) -> None:
-        body_bytes = self._body_bytes + group.body_bytes
-        events = self._events + group.events
-        if body_bytes <= _BLOCK_BODY_BYTES and events <= _BLOCK_EVENTS:
-            self._parts += group.parts
-            self._body_bytes = body_bytes
-            self._events = events
-        else:
-            self._spread(group)
+    def add(self, groups: Iterable[Submission]) -> None:
+        for group in groups:
+            events = self._events + len(group.items)
+            size_bytes = self._body_bytes + group.body_bytes
+            if size_bytes <= _BLOCK_BODY_BYTES and events <= _BLOCK_EVENTS:
+                self._append(group)
+                self._body_bytes = size_bytes
+                self._events = events
+            else:
+                self._spread(group)
 
     def close(self) -> None:
         """End the open block, if it has anything."""
@@ -124,12 +132,17 @@ class _Blocks:
         self._parts = []
         self._body_bytes = self._events = 0
 
+    def _append(self, group: Submission) -> None:
+        head, items = group.head, group.items
+        self._parts += (_GROUP.pack(len(head), len(items)), head, _lengths(items), *items)
+
     def _spread(self, group: Submission) -> None:
         """Add a group to as many blocks as it needs, its head in each."""
-        ends = [0, *accumulate(map(len, group.items))]
+        items = group.items
+        ends = [0, *accumulate(map(len, items))]
         fixed_bytes = GROUP_OVERHEAD_BYTES + len(group.head)
         start = 0
-        while start < group.events:
+        while start < len(items):
             room = _BLOCK_BODY_BYTES - self._body_bytes - fixed_bytes
             stop = min(bisect_right(ends, ends[start] + room) - 1, start + _BLOCK_EVENTS - self._events)
             if stop <= start:
@@ -137,11 +150,17 @@ class _Blocks:
                     self.close()
                     continue
                 stop = start + 1
-            part = Submission(group.head, group.items[start:stop], ())
-            self._parts += part.parts
+            part = Part(group.head, items[start:stop], ())
+            self._append(part)
             self._body_bytes += part.body_bytes
-            self._events += part.events
+            self._events += stop - start
             start = stop
+
+
+def _lengths(items: Sequence[Any]) -> bytes:
+    if len(items) == 1:
+        return _LENGTH.pack(len(items[0]))
+    return array("I", map(len, items)).tobytes()
 
 
 def pack_ids(groups: Iterable[Submission]) -> "array[int]":
@@ -157,8 +176,7 @@ def pack(
 ) -> bytes:
     """The value that stores `groups` from offset `first` on."""
     blocks = _Blocks()
-    for group in groups:
-        blocks.add(group)
+    blocks.add(groups)
     blocks.close()
     name = stream.encode()
     id_bytes = ids.tobytes()

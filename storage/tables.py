@@ -16,7 +16,7 @@ from .environment import KEY_BYTES_MAX, Environment, Table, create_environment
 from .errors import StoreFull
 from .poison import Poison
 from .transfer import Digest, Transfer
-from .writer import Commit, GroupWriter, durable
+from .writer import GroupWriter, Queued
 
 _TABLES_MAX: Final = 64
 _COMMIT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -49,14 +49,10 @@ class Delete:
     key: bytes
 
 
-class _TableCommit(Commit):
-    """Writes of one transaction, in order."""
+class _Write(Queued, gc=False):
+    """What one call writes, in order."""
 
-    __slots__ = ("ops",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ops: list[Put | Delete] = []
+    ops: Sequence[Put | Delete]
 
 
 class TableEnv:
@@ -75,9 +71,7 @@ class TableEnv:
         )
         self._space = Space(folder, _SPACE_RESERVE_BYTES)
         self._tables: dict[str, Table] = self._environment.tables()
-        self._writer: GroupWriter[_TableCommit] = GroupWriter(
-            name, _COMMIT_BYTES_MAX, _TableCommit, self._perform, lambda _commit: None, poison
-        )
+        self._writer: GroupWriter[_Write] = GroupWriter(name, _COMMIT_BYTES_MAX, self._perform, poison)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The durable value of a key. Blocking, but short."""
@@ -127,10 +121,9 @@ class TableEnv:
         if any(isinstance(op, Put) for op in ops):
             self._check_quota(size_bytes)
         self._writer.start(asyncio.get_running_loop())
-        with self._writer.lock:
-            commit = self._writer.join(size_bytes)
-            commit.ops.extend(ops)
-        await durable(commit)
+        write = _Write(ops, size_bytes=size_bytes)
+        self._writer.put(write)
+        await write.durable()
 
     def close(self, timeout_s: float) -> bool:
         """Make what is queued durable and close; False if that took longer than `timeout_s`."""
@@ -145,15 +138,16 @@ class TableEnv:
             hint = f"its tables may hold {self._bytes_max} bytes; delete something or raise the limit"
             raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
 
-    def _perform(self, commit: _TableCommit) -> None:
+    def _perform(self, writes: list[_Write]) -> None:
+        ops = [op for write in writes for op in write.ops]
         # Small records far apart copy a page each, though never more than there are.
-        pages_bytes = min(len(commit.ops) * self._environment.page_bytes, self._environment.end_bytes)
-        self._space.demand(_SPACE_PER_BYTE * commit.size_bytes + pages_bytes)
-        for op in commit.ops:
+        pages_bytes = min(len(ops) * self._environment.page_bytes, self._environment.end_bytes)
+        self._space.demand(_SPACE_PER_BYTE * sum(write.size_bytes for write in writes) + pages_bytes)
+        for op in ops:
             if op.table not in self._tables:
                 self._tables = self._tables | {op.table: self._environment.create_table(op.table)}
         self._environment.apply(
-            [(self._tables[op.table], op.key, op.value if isinstance(op, Put) else None) for op in commit.ops]
+            [(self._tables[op.table], op.key, op.value if isinstance(op, Put) else None) for op in ops]
         )
 
 

@@ -1,76 +1,35 @@
 """The write-ahead log: appends of events, joined into durable commits, and the reads behind them.
 
 Threads: `start`, `append`, `refusal`, `head`, `subscribe` on the loop; `read`, `get`, `locate`, `tail`,
-`trim`, `stats` on any (they block). Invariants: an id is pending on exactly one commit or durable, never
-both; what `durable` returned for is on disk; offsets of a stream only grow and are never issued twice, not
-even after an old copy of the directory was put back, because each session starts at the wall clock in
-microseconds.
+`trim`, `stats` on any (they block). Invariants: what an append was settled for without an error is on disk;
+offsets of a stream only grow and are never issued twice, not even after an old copy of the directory was put
+back, because each session starts at the wall clock in microseconds.
 """
 
 import asyncio
 from array import array
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from .append import Append
 from .chunk import Chunk, Hole, Position, StoredEvent
 from .clock import Clock
-from .commits import EventCommit, EventWriter
+from .commits import EventWriter
 from .dedupe import Dedupe
 from .errors import StorageError, StoreFull
 from .options import StoreOptions
 from .poison import Poison
 from .reader import WalReader
-from .record import Submission, stream_prefix
+from .record import EVENT_OVERHEAD_BYTES, body_bytes, stream_prefix
 from .retention import Retention
 from .room import Room
 from .segments import Segments
 from .stats import Backlog, Trimmed, WalStats
-from .writer import GroupWriter, Settled, durable
+from .writer import GroupWriter
 
 Heads = Mapping[str, int]
 _HOLES_KEPT: Final = 1_000
 _PENDING_RETRY_S: Final = 1.0
-
-
-class Appended:
-    """What became of one append: taken now, or repeats of what is pending or durable already."""
-
-    __slots__ = ("_commits", "accepted", "duplicates")
-
-    def __init__(self, accepted: int, duplicates: int, commits: Collection[EventCommit]) -> None:
-        self.accepted = accepted
-        self.duplicates = duplicates
-        self._commits = commits
-
-    def then(self, call: Settled) -> None:
-        """Have `call` told on the loop once every event of the append is on disk, also those that an earlier
-        append brought, or why one is not.
-
-        StoreFull, StorePoisoned or StoreClosed: then the events of the failed commit were not stored.
-        """
-        if len(self._commits) == 1:
-            next(iter(self._commits)).then(call)
-        else:
-            self._then_all(call)
-
-    def durable(self) -> Awaitable[None]:
-        """`then` to await: returns, or raises the error."""
-        return durable(self)
-
-    def _then_all(self, call: Settled) -> None:
-        left, first = len(self._commits), None
-        if not left:
-            call(None)
-
-        def settled(error: StorageError | None) -> None:
-            nonlocal left, first
-            left -= 1
-            first = first or error
-            if not left:
-                call(first)
-
-        for commit in tuple(self._commits):
-            commit.then(settled)
 
 
 class Wal:
@@ -97,23 +56,20 @@ class Wal:
         self._unclean = unclean
         self._retention = Retention(segments, options, clock)
         self._reader = WalReader(segments, self._found_hole)
-        self._events = EventWriter(segments, clock, floor)
-        self._writer: GroupWriter[EventCommit] = GroupWriter(
-            "wal", options.commit_bytes_max, EventCommit, self._events.perform, self._settled, poison
+        self._events = EventWriter(segments, dedupe, clock, floor)
+        self._writer: GroupWriter[Append] = GroupWriter(
+            "wal", options.commit_bytes_max, self._perform, poison
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending: list[EventCommit] = []
+        self._started = False
         self._subscribers: list[Callable[[Heads], None]] = []
         self._holes: dict[tuple[str, int], Hole] = {}
-        self._duplicates = 0
         self._refused_full = 0
-        self._freeing = False
         self._streams: set[str] = set()
-        segments.on_lost = self._forget_ids
+        segments.on_lost = self._events.forget
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the writer thread; everything is settled on `loop`."""
-        self._loop = loop
+        """Start the writer thread, for appends on `loop`."""
+        self._started = True
         self._writer.start(loop)
 
     def close(self, timeout_s: float) -> bool:
@@ -131,21 +87,42 @@ class Wal:
             return StoreFull("append events", "too much waits for the disk", _PENDING_RETRY_S)
         return self._room.refusal()
 
-    def append(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
-        """Queue events that share a head for the next commit, but for those that repeat a known id.
+    def append(
+        self,
+        stream: str,
+        head: bytes,
+        items: Sequence[Any],
+        ids: Sequence[int],
+        call: Callable[[Append], object] | None = None,
+    ) -> Append:
+        """Queue events that share a head for the next commit, which leaves out those that repeat a known id.
 
-        One u64 hash per item. Items may be any buffers; they are read until the append is durable, so do not
-        change them. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for what can never be
-        stored.
+        One u64 hash per item. Items may be any buffers; they are read until the append is settled, so do not
+        change them. Then `call` is told of it, on the writer's thread: it must be short and raise nothing. To
+        wait on the loop, await `durable`. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for
+        what can never be stored.
         """
         refusal = self.refusal
         if refusal is not None:
             raise refusal.with_traceback(None)
-        if self._loop is None:
+        if stream not in self._streams:
+            stream_prefix(stream)
+            self._streams.add(stream)
+        if not items or len(ids) != len(items):
+            raise ValueError(f"{len(items)} items need as many ids, and one at least, not {len(ids)}")
+        in_blocks = body_bytes(head, items)
+        size_bytes = in_blocks + EVENT_OVERHEAD_BYTES * len(items)
+        if size_bytes > self._append_bytes_max:
+            raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
+        append = Append(stream, head, items, ids, in_blocks, call, size_bytes=size_bytes)
+        if not self._started:
             self.start(asyncio.get_running_loop())
-        if not self._all_new(ids):
-            return self._append_some(stream, head, items, ids)
-        return Appended(len(items), 0, (self._submit(stream, head, items, ids),) if items else ())
+        self._writer.put(append)
+        return append
+
+    def on_loop(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Have `call` called on the loop that appends come from, if it still runs. Any thread."""
+        self._writer.on_loop(call, *arguments)
 
     def subscribe(self, callback: Callable[[Heads], None]) -> None:
         """Call `callback` on the loop after each commit: stream → last durable offset, where it grew."""
@@ -225,7 +202,7 @@ class Wal:
             commit_total_s=times.total_s,
             commit_longest_s=times.longest_s,
             events=self._events.events,
-            duplicates=self._duplicates,
+            duplicates=self._events.duplicates,
             refused_full=self._refused_full,
             pending_bytes=self._writer.pending_bytes,
             wal_bytes=self._segments.total_bytes,
@@ -245,94 +222,24 @@ class Wal:
             unclean_open=self._unclean,
         )
 
-    def _all_new(self, ids: Sequence[int]) -> bool:
-        """Whether no id repeats another, a pending or a durable one; at the speed of sets."""
-        if len(ids) == 1:
-            id_hash = ids[0]
-            for commit in self._pending:
-                if id_hash in commit.ids:
-                    return False
-            return not self._dedupe.knows(id_hash)
-        for commit in self._pending:
-            if not commit.ids.isdisjoint(ids):
-                return False
-        return self._dedupe.knows_none(ids) and len(set(ids)) == len(ids)
+    def _perform(self, appends: Sequence[Append]) -> None:
+        """On the writer's thread."""
+        try:
+            heads = self._events.perform(appends)
+        except StoreFull:
+            self._refused_full += 1
+            self._room.recheck()
+            raise
+        if heads and self._subscribers:
+            self.on_loop(self._tell_subscribers, heads)
 
-    def _append_some(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> Appended:
-        """Append what is new; wait for the commits on which the repeats are pending too."""
-        commits: dict[int, EventCommit] = {}
-        new: dict[int, Any] = {}
-        for id_hash, item in zip(ids, items, strict=True):
-            if id_hash in new or self._dedupe.knows(id_hash):
-                continue
-            carrier = next((commit for commit in self._pending if id_hash in commit.ids), None)
-            if carrier is None:
-                new[id_hash] = item
-            else:
-                commits[id(carrier)] = carrier
-        if new:
-            commit = self._submit(stream, head, list(new.values()), list(new))
-            commits[id(commit)] = commit
-        duplicates = len(ids) - len(new)
-        self._duplicates += duplicates
-        return Appended(len(new), duplicates, commits.values())
-
-    def _submit(self, stream: str, head: bytes, items: Sequence[Any], ids: Sequence[int]) -> EventCommit:
-        if len(ids) != len(items):
-            raise ValueError(f"{len(items)} items need as many ids, not {len(ids)}")
-        if stream not in self._streams:
-            stream_prefix(stream)
-            self._streams.add(stream)
-        submission = Submission(head, items, ids)
-        size_bytes = submission.size_bytes
-        if size_bytes > self._append_bytes_max:
-            raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
-        with self._writer.lock:
-            commit = self._writer.join(size_bytes)
-            groups = commit.groups.get(stream)
-            if groups is None:
-                commit.groups[stream] = [submission]
-            else:
-                groups.append(submission)
-        commit.ids.update(ids)
-        pending = self._pending
-        if not pending or pending[-1] is not commit:
-            pending.append(commit)
-        return commit
-
-    def _settled(self, commit: EventCommit) -> None:
-        """On the loop, before the waiters wake."""
-        self._pending.remove(commit)
-        if commit.error is not None:
-            if isinstance(commit.error, StoreFull):
-                self._refused_full += 1
-                self._room.recheck()
-            return
-        self._dedupe.add(commit.ids, commit.committed_ms)
-        self._dedupe.evict(commit.committed_ms)
-        self._free_evicted()
+    def _tell_subscribers(self, heads: Heads) -> None:
         for callback in tuple(self._subscribers):
-            callback(commit.heads)
-
-    def _free_evicted(self) -> None:
-        if not self._freeing:
-            self._freeing = self._dedupe.free()
-            if self._freeing and self._loop is not None:
-                self._loop.call_soon(self._free_more)
-
-    def _free_more(self) -> None:
-        self._freeing = False
-        self._free_evicted()
+            callback(heads)
 
     def _found_hole(self, stream: str, hole: Hole, ids: "array[int] | None") -> None:
         """Note a hole; its ids must be taken again if they come. On the reader's thread."""
         if (stream, hole.first) not in self._holes and len(self._holes) < _HOLES_KEPT:
             self._holes[stream, hole.first] = hole
         if ids is not None:
-            self._forget_ids(ids)
-
-    def _forget_ids(self, ids: "array[int]") -> None:
-        if self._loop is None or self._loop.is_closed():
-            self._dedupe.forget(ids)
-        else:
-            self._loop.call_soon_threadsafe(self._dedupe.forget, ids)
+            self._events.forget(ids)

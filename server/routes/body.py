@@ -1,7 +1,7 @@
 """Reading a request body: bounded before it is read, in time, and inflated.
 
 Bytes in flight are reserved from the declared length before the first byte is read, so that many large
-requests at once are refused instead of filling memory. Event-loop thread, but for `begin`.
+requests at once are refused instead of filling memory. Event-loop thread, but for `begin` and `settled`.
 """
 
 import asyncio
@@ -134,6 +134,10 @@ class Bodies:
     def release(self, declared: int) -> None:
         """Give back what `reserve` or `begin` took."""
         self._counters.reserved_bytes -= reserved_bytes(declared)
+
+    def settled(self, declared: int) -> None:
+        """`release` what `begin` took, on the thread of the WAL's writer."""
+        self._counters.settled_bytes += declared
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.

@@ -5,11 +5,12 @@ Decisions). Order: key → origin → body (bounds first; a pixel's is its query
 fsync → 200. It is there twice: as calls for plain requests, which are nearly all, and with awaits for bodies
 that are large, encoded, uploaded or of unknown length. A task and three turns of the loop for each request
 took as long as all else here (ARCHITECTURE.md, Decisions). Refusals are values: nothing on this path raises
-for a bad request. Runs on the event loop.
+for a bad request. Runs on the event loop; a plain request's 200 comes from the WAL's writer, when it is true.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 from server.access import (
@@ -38,8 +39,8 @@ from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
 from server.routes.refusal import Refused, defect, rate_limited, refused_as, store_refused
-from server.routes.rsgi import Reading, RequestHeaders, Scope, Transport, peer_address
-from storage import Appended, StorageError, Wal
+from server.routes.rsgi import AnswerHeaders, Reading, RequestHeaders, Scope, Transport, peer_address
+from storage import Append, StorageError, Wal
 
 T = TypeVar("T")
 
@@ -112,22 +113,12 @@ class IngestLane:
         origin = headers.get("origin")
         try:
             payload = self._bodies.came(reading)
-            taken = self._take_plain(route, scope, headers, origin, payload)
+            refused = self._take_plain(route, scope, headers, origin, transport, declared, payload)
         except Exception as error:
-            taken = defect(scope.method, scope.path, headers.get("x-request-id"), error)
-        if isinstance(taken, Refused):
+            refused = defect(scope.method, scope.path, headers.get("x-request-id"), error)
+        if refused is not None:
             self._bodies.release(declared)
-            self._answer(route, origin, transport, taken)
-            return
-        grant, decoded, appended = taken
-
-        def settled(error: StorageError | None) -> None:
-            self._bodies.release(declared)
-            if error is None:
-                self._count(grant, appended)
-            self._answer(route, origin, transport, decoded if error is None else store_refused(error))
-
-        appended.then(settled)
+            self._answer(route, origin, transport, refused)
 
     def _take_plain(
         self,
@@ -135,8 +126,10 @@ class IngestLane:
         scope: Scope,
         headers: RequestHeaders,
         origin: str | None,
+        transport: Transport,
+        declared: int,
         payload: bytes | Refusal,
-    ) -> tuple[Grant, Decoded, Appended] | Refused:
+    ) -> Refused | None:
         """`_take` for a body that is there, and small enough for the loop; up to the commit."""
         grant, keyless = self._named(route, scope, headers)
         if not keyless and (refused := self._barred(grant, origin)) is not None:
@@ -151,8 +144,28 @@ class IngestLane:
         decoded = route.decode(payload, self._facts(route, grant, scope, headers), self._event_limits)
         if isinstance(decoded, Refusal):
             return refused_as(decoded)
-        appended = self._append(grant, decoded)
-        return appended if isinstance(appended, Refused) else (grant, decoded, appended)
+        success = (self._answers.cors.headers(origin), route.success(decoded))
+        settled = partial(self._settled, grant, route, origin, transport, declared, success)
+        appended = self._append(grant, decoded, settled)
+        return appended if isinstance(appended, Refused) else None
+
+    def _settled(
+        self,
+        grant: Grant,
+        route: IngestRoute,
+        origin: str | None,
+        transport: Transport,
+        declared: int,
+        success: tuple[AnswerHeaders, bytes],
+        append: Append,
+    ) -> None:
+        """Answer a plain request, on the thread of the WAL's writer; errors go back to the loop."""
+        self._bodies.settled(declared)
+        self._count(grant, append)
+        if append.error is None:
+            transport.response_bytes(200, *success)
+        else:
+            self._wal.on_loop(self._answer, route, origin, transport, store_refused(append.error))
 
     async def _take(
         self,
@@ -199,14 +212,13 @@ class IngestLane:
         """Append and wait until it is durable."""
         if isinstance(decoded, Refusal):
             return refused_as(decoded)
-        appended = self._append(grant, decoded)
+        appended = self._append(grant, decoded, partial(self._count, grant))
         if isinstance(appended, Refused):
             return appended
         try:
             await appended.durable()
         except StorageError as error:
             return store_refused(error)
-        self._count(grant, appended)
         return decoded
 
     def _answer(
@@ -237,20 +249,22 @@ class IngestLane:
             self._remember(credentials, grant)
         return grant, False
 
-    def _append(self, grant: Grant, decoded: Decoded) -> Appended | Refused:
-        """Count, limit, and queue for the next commit."""
+    def _append(self, grant: Grant, decoded: Decoded, call: Callable[[Append], object]) -> Append | Refused:
+        """Count, limit, and queue for the next commit; `call` is told on the thread of the WAL's writer."""
         if (refused := self._counted(grant, decoded)) is not None:
             return refused
         try:
-            return self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids)
+            return self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids, call)
         except StorageError as error:
             return store_refused(error)
 
-    def _count(self, grant: Grant, appended: Appended) -> None:
-        """Count what is durable."""
-        self._counters.accepted[grant.stream_id] += appended.accepted
-        if appended.duplicates:
-            self._counters.dropped[grant.stream_id, "duplicate"] += appended.duplicates
+    def _count(self, grant: Grant, append: Append) -> None:
+        """Count what is durable, on the thread of the WAL's writer."""
+        if append.error is not None:
+            return
+        self._counters.accepted[grant.stream_id] += append.accepted
+        if append.duplicates:
+            self._counters.dropped[grant.stream_id, "duplicate"] += append.duplicates
 
     def _counted(self, grant: Grant, decoded: Decoded) -> Refused | None:
         """Count what ingest saw; a refusal if nothing of it is left or the key's limit is reached."""

@@ -101,9 +101,9 @@ async def _check(path: Path, segment_bytes: int, acknowledged: list[str], where:
         for first in range(parity, EVENTS, 60):
             numbers = list(range(first, first + 60, 2))
             appended = store.wal.append(stream, b"", [event_bytes(number) for number in numbers], numbers)
+            await appended.durable()
             # Every id of an event that is there is known, and no other.
             assert appended.duplicates == len(set(found) & set(numbers)), where
-            await appended.durable()
     assert sorted(number for stream in STREAMS for number in _numbers(store, stream)) == list(
         range(EVENTS)
     ), where

@@ -60,8 +60,8 @@ async def test_a_repeat_of_a_pending_event_waits_for_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         first = store.wal.append("site", b"", [b"one"], [1])
         repeat = store.wal.append("site", b"", [b"one"], [1])
-        assert (repeat.accepted, repeat.duplicates) == (0, 1)
         await repeat.durable()
+        assert (repeat.accepted, repeat.duplicates) == (0, 1)
         assert items(store) == [b"one"]
         await first.durable()
 
@@ -165,6 +165,8 @@ async def test_what_can_never_be_stored_is_a_value_error(tmp_path: Path) -> None
         for stream, item, ids in (("a\0b", b"x", [1]), ("site", b"x" * SMALL, [1]), ("site", b"x", [1, 2])):
             with pytest.raises(ValueError, match=r"stream name|above|ids"):
                 store.wal.append(stream, b"", [item], ids)
+        with pytest.raises(ValueError, match="one at least"):
+            store.wal.append("site", b"", [], [])
         await put(store, [b"fine"], [1])
 
 

@@ -11,7 +11,7 @@ HOUR_MS = 3_600_000
 
 
 def drained(dedupe: Dedupe) -> Dedupe:
-    while dedupe.free():
+    while dedupe.free(1):
         pass
     return dedupe
 
@@ -43,7 +43,8 @@ def test_a_large_generation_is_freed_in_slices() -> None:
     dedupe.add(range(40_000), 0)
     dedupe.evict(HOUR_MS + 1)
     assert len(dedupe) == 0
-    assert dedupe.free()
+    assert dedupe.free(1)
+    assert not dedupe.free(40_000)
     assert len(drained(dedupe)) == 0
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.record import Damaged, Submission, Value, pack, pack_ids, split_key, stream_prefix, value_key
+from storage.record import Damaged, Part, Value, pack, pack_ids, split_key, stream_prefix, value_key
 
 FIRST = 1_000
 
 
 def packed(groups: Sequence[tuple[bytes, list[bytes]]]) -> bytes:
-    submissions = [Submission(head, items, range(len(items))) for head, items in groups]
+    submissions = [Part(head, items, range(len(items))) for head, items in groups]
     return pack("site", FIRST, 5, submissions, pack_ids(submissions))
 
 
@@ -63,7 +63,7 @@ def test_a_larger_event_has_a_block_of_its_own() -> None:
 
 def test_any_buffer_is_an_item() -> None:
     items = [b"one", memoryview(b"two"), msgspec.Raw(b"three"), bytearray(b"four")]
-    submission = Submission(b"h", items, [1, 2, 3, 4])
+    submission = Part(b"h", items, [1, 2, 3, 4])
     raw = pack("site", FIRST, 5, [submission], pack_ids([submission]))
     assert [item for _, _, item in unpacked(raw)] == [b"one", b"two", b"three", b"four"]
 
@@ -119,7 +119,7 @@ def test_a_value_under_another_key_is_damaged() -> None:
 
 
 def test_ids_are_kept() -> None:
-    submissions = [Submission(b"", [b"a", b"b"], [0, 2**64 - 1]), Submission(b"", [b"c"], [7])]
+    submissions = [Part(b"", [b"a", b"b"], [0, 2**64 - 1]), Part(b"", [b"c"], [7])]
     value = Value(memoryview(pack("site", FIRST, 5, submissions, pack_ids(submissions))), "site", FIRST)
     assert value.ids() == array("Q", [0, 2**64 - 1, 7])
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from storage import Appended, Chunk, Store, StoreOptions
+from storage import Append, Chunk, Store, StoreOptions
 
 START_MS = 1_800_000_000_000
 SMALL = 256 * 1024
@@ -51,7 +51,7 @@ async def opened(path: Path, clock: ManualClock | None = None, **options: float)
         store.close()
 
 
-async def put(store: Store, items: Sequence[bytes], ids: Sequence[int], stream: str = "site") -> Appended:
+async def put(store: Store, items: Sequence[bytes], ids: Sequence[int], stream: str = "site") -> Append:
     """Append and wait until durable."""
     appended = store.wal.append(stream, b"head", items, ids)
     await appended.durable()
