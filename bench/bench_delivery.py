@@ -30,7 +30,7 @@ from server.collector import calm_collector
 from server.delivery import Delivery, LinkConfig
 from server.ingest import Decoded, Limits, RequestFacts, decode_batch, stream_seed
 from server.warehouse import PostgresConfig
-from storage import SWITCH_INTERVAL_S, Store, StoreOptions
+from storage import SWITCH_INTERVAL_S, Append, Store, StoreOptions
 
 DEFAULT_URL: Final = "postgresql://postgres@127.0.0.1:54329/postgres"
 DATABASE: Final = "penstock_bench_delivery"
@@ -49,7 +49,7 @@ async def append(store: Store, first: int) -> None:
         batch = [body | {"messageId": f"01936f0e-0000-7000-8000-{n:012}"} for n in range(at, at + _APPEND)]
         decoded = decode_batch(orjson.dumps({"batch": batch}), _FACTS, Limits())
         assert isinstance(decoded, Decoded)
-        await store.wal.append(STREAM, decoded.head, decoded.items, decoded.ids).durable()
+        await store.wal.append(Append(STREAM, decoded.head, decoded.items, decoded.ids)).durable()
 
 
 LINK: Final = LinkConfig("bench", STREAM, "pg", 1, "stream")

@@ -22,7 +22,7 @@ import uvloop
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from server.clock import SystemClock
-from storage import SWITCH_INTERVAL_S, Store, StoreOptions
+from storage import SWITCH_INTERVAL_S, Append, Store, StoreOptions
 
 WAITERS: Final = 64
 SINGLES: Final = 64 * 50
@@ -46,7 +46,7 @@ async def append_each(store: Store, count: int, size: int, waiters: int, *, hot:
 
     async def one() -> None:
         for _ in range(count // waiters):
-            await store.wal.append("site", HEAD, [ITEM] * size, ids(size)).durable()
+            await store.wal.append(Append("site", HEAD, [ITEM] * size, ids(size))).durable()
 
     async def spin() -> None:
         while True:

@@ -1,6 +1,6 @@
 """One append: what it brings, and what became of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .errors import StorageError
@@ -8,18 +8,20 @@ from .writer import Queued
 
 
 class Append(Queued, gc=False):
-    """Events of one stream that share a head. A `record.Submission`.
+    """Events of one stream that share a head, for `Wal.append`. A `record.Submission`.
 
-    Once it is settled: `duplicates` is how many of its events repeat one that is durable, or one before them
-    in the same commit; `known` is whether all of them repeat durable ones, so that no commit can fail them.
+    One u64 hash per item. Items may be any buffers; they are read until the append is settled, so do not
+    change them. Wait with `durable`, or override `settle`. Then `duplicates` is how many of the events repeat
+    one that is durable, or one before them in the same commit; `known` is whether all of them repeat durable
+    ones, so that no commit can fail them.
     """
 
     stream: str
     head: bytes
     items: Sequence[Any]
     ids: Sequence[int]
-    body_bytes: int
-    call: "Callable[[Append], object] | None" = None
+    body_bytes: int = 0
+    """Of a block; with `size_bytes` set by `Wal.append`."""
     duplicates: int = 0
     known: bool = False
 
@@ -29,10 +31,5 @@ class Append(Queued, gc=False):
         return len(self.items) - self.duplicates
 
     def settle(self, error: StorageError | None) -> None:
-        """Tell the caller of `Wal.append`, then those who wait."""
-        self.error = None if self.known else error
-        try:
-            if self.call is not None:
-                self.call(self)
-        finally:
-            Queued.settle(self, self.error)
+        """They are durable, or not for `error`; on the writer's thread, once. Short, and raises nothing."""
+        Queued.settle(self, None if self.known else error)

@@ -15,7 +15,7 @@ from .append import Append
 from .clock import Clock
 from .dedupe import Dedupe
 from .disk import Space
-from .record import EVENT_OVERHEAD_BYTES, Part, Submission, pack, pack_ids, stream_prefix, value_key
+from .record import Part, Submission, pack, pack_ids, stream_prefix, value_key
 from .segments import Segments
 from .stats import CommitTimes
 
@@ -50,16 +50,16 @@ class EventWriter:
         """Ids of events that turned out to be lost: the next append that brings one is taken. Any thread."""
         self._lost.append(ids)
 
-    def perform(self, appends: Sequence[Append]) -> Mapping[str, int]:
-        """Make what is new of the appends durable; stream → last durable offset, where it grew. StoreFull:
-        nothing was stored; any other error: the outcome is unknown.
+    def perform(self, appends: Sequence[Append], size_bytes: int) -> Mapping[str, int]:
+        """Make what is new of the appends, which have so many bytes, durable; stream → last durable offset,
+        where it grew. StoreFull: nothing was stored; any other error: the outcome is unknown.
         """
         while self._lost:
             self._dedupe.forget(self._lost.popleft())
         ids = list(chain.from_iterable(append.ids for append in appends))
         if self._dedupe.knows_none(ids) and len(set(ids)) == len(ids):
-            return self._store(_by_stream(appends), ids)
-        return self._store(*self._without_repeats(appends))
+            return self._store(_by_stream(appends), ids, size_bytes)
+        return self._store(*self._without_repeats(appends), size_bytes)
 
     def _without_repeats(self, appends: Sequence[Append]) -> tuple[_Streams, Sequence[int]]:
         """What is new, and its ids."""
@@ -88,11 +88,9 @@ class EventWriter:
                 streams.setdefault(append.stream, []).append(part)
         return streams, list(new_ids)
 
-    def _store(self, streams: _Streams, ids: Sequence[int]) -> Mapping[str, int]:
+    def _store(self, streams: _Streams, ids: Sequence[int], size_bytes: int) -> Mapping[str, int]:
         if not streams:
             return {}
-        size_bytes = sum(part.body_bytes for parts in streams.values() for part in parts)
-        size_bytes += EVENT_OVERHEAD_BYTES * len(ids)
         self.space.demand(_SPACE_PER_BYTE * size_bytes)
         self._make_room(size_bytes, len(streams))
         committed_ms = self._last_ms = max(self._clock.wall_ms(), self._last_ms)

@@ -113,10 +113,11 @@ class _Blocks:
 
     def add(self, groups: Iterable[Submission]) -> None:
         for group in groups:
-            events = self._events + len(group.items)
+            items = group.items
+            events = self._events + len(items)
             size_bytes = self._body_bytes + group.body_bytes
             if size_bytes <= _BLOCK_BODY_BYTES and events <= _BLOCK_EVENTS:
-                self._append(group)
+                self._parts += _laid_out(group.head, items)
                 self._body_bytes = size_bytes
                 self._events = events
             else:
@@ -132,10 +133,6 @@ class _Blocks:
         self._parts = []
         self._body_bytes = self._events = 0
 
-    def _append(self, group: Submission) -> None:
-        head, items = group.head, group.items
-        self._parts += (_GROUP.pack(len(head), len(items)), head, _lengths(items), *items)
-
     def _spread(self, group: Submission) -> None:
         """Add a group to as many blocks as it needs, its head in each."""
         items = group.items
@@ -150,17 +147,19 @@ class _Blocks:
                     self.close()
                     continue
                 stop = start + 1
-            part = Part(group.head, items[start:stop], ())
-            self._append(part)
-            self._body_bytes += part.body_bytes
+            part = items[start:stop]
+            self._parts += _laid_out(group.head, part)
+            self._body_bytes += body_bytes(group.head, part)
             self._events += stop - start
             start = stop
 
 
-def _lengths(items: Sequence[Any]) -> bytes:
-    if len(items) == 1:
-        return _LENGTH.pack(len(items[0]))
-    return array("I", map(len, items)).tobytes()
+def _laid_out(head: bytes, items: Sequence[Any]) -> tuple[Any, ...]:
+    """A group of a block, in pieces."""
+    if len(items) == 1:  # nearly every request
+        item = items[0]
+        return _GROUP.pack(len(head), 1), head, _LENGTH.pack(len(item)), item
+    return _GROUP.pack(len(head), len(items)), head, array("I", map(len, items)).tobytes(), *items
 
 
 def pack_ids(groups: Iterable[Submission]) -> "array[int]":

@@ -14,7 +14,7 @@ _ATTEMPTED: Final = "append events"
 
 
 class Room:
-    """The floor of the disk and the ceiling of the WAL. Loop thread."""
+    """The floor of the disk and the ceiling of the WAL. `full`: the last answer. Any thread."""
 
     def __init__(
         self, path: Path, segments: Segments, clock: Clock, free_bytes_min: int, wal_bytes_max: int
@@ -25,7 +25,7 @@ class Room:
         self._free_bytes_min = free_bytes_min
         self._wal_bytes_max = wal_bytes_max
         self._due_s = clock.monotonic_s()
-        self._refusal: StoreFull | None = None
+        self.full: StoreFull | None = None
 
     @property
     def free_bytes(self) -> int:
@@ -38,8 +38,8 @@ class Room:
         now_s = self._clock.monotonic_s()
         if now_s >= self._due_s:
             self._due_s = now_s + _RECHECK_S
-            self._refusal = self._check()
-        return self._refusal
+            self.full = self._check()
+        return self.full
 
     def recheck(self) -> None:
         """Ask again at the next `refusal`: a commit found no room."""

@@ -138,11 +138,11 @@ class TableEnv:
             hint = f"its tables may hold {self._bytes_max} bytes; delete something or raise the limit"
             raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
 
-    def _perform(self, writes: list[_Write]) -> None:
+    def _perform(self, writes: list[_Write], size_bytes: int) -> None:
         ops = [op for write in writes for op in write.ops]
         # Small records far apart copy a page each, though never more than there are.
         pages_bytes = min(len(ops) * self._environment.page_bytes, self._environment.end_bytes)
-        self._space.demand(_SPACE_PER_BYTE * sum(write.size_bytes for write in writes) + pages_bytes)
+        self._space.demand(_SPACE_PER_BYTE * size_bytes + pages_bytes)
         for op in ops:
             if op.table not in self._tables:
                 self._tables = self._tables | {op.table: self._environment.create_table(op.table)}

@@ -9,7 +9,7 @@ back, because each session starts at the wall clock in microseconds.
 import asyncio
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .append import Append
 from .chunk import Chunk, Hole, Position, StoredEvent
@@ -27,6 +27,7 @@ from .segments import Segments
 from .stats import Backlog, Trimmed, WalStats
 from .writer import GroupWriter
 
+A = TypeVar("A", bound=Append)
 Heads = Mapping[str, int]
 _HOLES_KEPT: Final = 1_000
 _PENDING_RETRY_S: Final = 1.0
@@ -87,37 +88,34 @@ class Wal:
             return StoreFull("append events", "too much waits for the disk", _PENDING_RETRY_S)
         return self._room.refusal()
 
-    def append(
-        self,
-        stream: str,
-        head: bytes,
-        items: Sequence[Any],
-        ids: Sequence[int],
-        call: Callable[[Append], object] | None = None,
-    ) -> Append:
-        """Queue events that share a head for the next commit, which leaves out those that repeat a known id.
+    def append(self, append: A) -> A:
+        """Queue events for the next commit, which leaves out those that repeat a known id. Gives `append`.
 
-        One u64 hash per item. Items may be any buffers; they are read until the append is settled, so do not
-        change them. Then `call` is told of it, on the writer's thread: it must be short and raise nothing. To
-        wait on the loop, await `durable`. Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for
-        what can never be stored.
+        Raises StoreFull, StorePoisoned, StoreClosed, and ValueError for what can never be stored: then it is
+        not queued, nor settled.
         """
-        refusal = self.refusal
-        if refusal is not None:
-            raise refusal.with_traceback(None)
-        if stream not in self._streams:
-            stream_prefix(stream)
-            self._streams.add(stream)
-        if not items or len(ids) != len(items):
-            raise ValueError(f"{len(items)} items need as many ids, and one at least, not {len(ids)}")
-        in_blocks = body_bytes(head, items)
-        size_bytes = in_blocks + EVENT_OVERHEAD_BYTES * len(items)
+        writer = self._writer
+        if (
+            writer.refusal is not None
+            or self._room.full is not None
+            or writer.pending_bytes >= self._pending_bytes_max
+        ):
+            refusal = self.refusal
+            if refusal is not None:
+                raise refusal.with_traceback(None)
+        if append.stream not in self._streams:
+            stream_prefix(append.stream)
+            self._streams.add(append.stream)
+        items = append.items
+        if not items or len(append.ids) != len(items):
+            raise ValueError(f"{len(items)} items need as many ids, and one at least, not {len(append.ids)}")
+        append.body_bytes = in_block = body_bytes(append.head, items)
+        append.size_bytes = size_bytes = in_block + EVENT_OVERHEAD_BYTES * len(items)
         if size_bytes > self._append_bytes_max:
             raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
-        append = Append(stream, head, items, ids, in_blocks, call, size_bytes=size_bytes)
         if not self._started:
             self.start(asyncio.get_running_loop())
-        self._writer.put(append)
+        writer.put(append)
         return append
 
     def on_loop(self, call: Callable[..., object], *arguments: Any) -> None:
@@ -222,10 +220,11 @@ class Wal:
             unclean_open=self._unclean,
         )
 
-    def _perform(self, appends: Sequence[Append]) -> None:
+    def _perform(self, appends: Sequence[Append], size_bytes: int) -> None:
         """On the writer's thread."""
+        self._room.refusal()  # for the appends to come
         try:
-            heads = self._events.perform(appends)
+            heads = self._events.perform(appends, size_bytes)
         except StoreFull:
             self._refused_full += 1
             self._room.recheck()

@@ -38,7 +38,7 @@ class Queued(msgspec.Struct, kw_only=True, gc=False):
     nothing that it holds leads back to it once it is settled.
     """
 
-    size_bytes: int
+    size_bytes: int = 0
     settled: bool = False
     error: StorageError | None = None
     waiters: "list[asyncio.Future[None]] | None" = None
@@ -47,9 +47,10 @@ class Queued(msgspec.Struct, kw_only=True, gc=False):
         """It is durable, or not for `error`. On the writer's thread, once."""
         self.error = error
         self.settled = True
-        for waiter in self.waiters or ():
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                waiter.get_loop().call_soon_threadsafe(_tell, waiter, error)
+        if self.waiters is not None:
+            for waiter in self.waiters:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    waiter.get_loop().call_soon_threadsafe(_tell, waiter, error)
 
     def durable(self) -> "asyncio.Future[None]":
         """A future of the caller's own, on the running loop: done once this is durable, or with StoreFull,
@@ -80,10 +81,10 @@ class GroupWriter(Generic[Q]):
     """A writer thread and what waits in front of it."""
 
     def __init__(
-        self, name: str, commit_bytes_max: int, perform: Callable[[list[Q]], None], poison: Poison
+        self, name: str, commit_bytes_max: int, perform: Callable[[list[Q], int], None], poison: Poison
     ) -> None:
-        """`perform` makes some items durable in one transaction, on the writer thread: at most
-        `commit_bytes_max` together, or one. StoreFull from it: nothing was stored.
+        """`perform` makes items of so many bytes durable in one transaction, on the writer thread: at most
+        `commit_bytes_max`, or one. StoreFull from it: nothing was stored.
         """
         self.name = name
         self._commit_bytes_max = commit_bytes_max
@@ -96,15 +97,13 @@ class GroupWriter(Generic[Q]):
         self._signal: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """True: look at the queue; False: do so for the last time."""
         self._woken = False
+        self._stopping = False
         self._gone = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._closed: StoreClosed | None = None
-
-    @property
-    def refusal(self) -> StorageError | None:
+        self.refusal: StorageError | None = None
         """Why nothing can be written any more."""
-        return self._poison.error or self._closed
+        poison.watch(self._refuse)
 
     @property
     def alive(self) -> bool:
@@ -139,8 +138,9 @@ class GroupWriter(Generic[Q]):
 
     def stop(self, timeout_s: float) -> bool:
         """Take nothing more, make what is queued durable; False if that took longer than `timeout_s`."""
-        if self._closed is None:
-            self._closed = StoreClosed(f"write to the {self.name}", "the store is closed")
+        if not self._stopping:
+            self._stopping = True
+            self._refuse(self.refusal or StoreClosed(f"write to the {self.name}", "the store is closed"))
             self._signal.put(False)
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -168,34 +168,35 @@ class GroupWriter(Generic[Q]):
     def _drain(self) -> None:
         while True:
             while self._queue:
-                items = self._taken()
-                self._settle(items, self._outcome(items))
+                items, size_bytes = self._taken()
+                self._settle(items, size_bytes, self._outcome(items, size_bytes))
             self._woken = False
             if not self._queue:  # else it was queued just before, and woke nobody
                 return
 
-    def _taken(self) -> list[Q]:
-        """The next commit."""
+    def _taken(self) -> tuple[list[Q], int]:
+        """The next commit, and its bytes."""
         waiting = self._queue
         items = [waiting.popleft()]
         size_bytes = items[0].size_bytes
-        while waiting and (size_bytes := size_bytes + waiting[0].size_bytes) <= self._commit_bytes_max:
+        while waiting and (more_bytes := size_bytes + waiting[0].size_bytes) <= self._commit_bytes_max:
             items.append(waiting.popleft())
-        return items
+            size_bytes = more_bytes
+        return items, size_bytes
 
-    def _outcome(self, items: list[Q]) -> StorageError | None:
+    def _outcome(self, items: list[Q], size_bytes: int) -> StorageError | None:
         if self._poison.error is not None:
             return self._poison.error
         try:
-            self._perform(items)
+            self._perform(items, size_bytes)
         except StoreFull as full:
             return full
         except BaseException as error:
             return self._poison.set(f"commit to the {self.name}", error)
         return None
 
-    def _settle(self, items: list[Q], error: StorageError | None) -> None:
-        self._settled_bytes += sum(item.size_bytes for item in items)
+    def _settle(self, items: list[Q], size_bytes: int, error: StorageError | None) -> None:
+        self._settled_bytes += size_bytes
         for item in items:
             try:
                 item.settle(error)
@@ -208,4 +209,8 @@ class GroupWriter(Generic[Q]):
         assert error is not None  # None would say that it is durable
         with suppress(IndexError):
             while True:
-                self._settle([self._queue.popleft()], error)
+                item = self._queue.popleft()
+                self._settle([item], item.size_bytes, error)
+
+    def _refuse(self, error: StorageError) -> None:
+        self.refusal = error

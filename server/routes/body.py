@@ -1,12 +1,13 @@
 """Reading a request body: bounded before it is read, in time, and inflated.
 
 Bytes in flight are reserved from the declared length before the first byte is read, so that many large
-requests at once are refused instead of filling memory. Event-loop thread, but for `begin` and `settled`.
+requests at once are refused instead of filling memory. Event-loop thread, but for `begin`.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ _INFLATED_INLINE_BYTES_MAX: Final = 256 * 1024
 _UNKNOWN_BYTES: Final = 64 * 1024
 # What a thread inflates is counted only once it is there, so this bounds the memory beyond the count.
 _THREADS_MAX: Final = 4
+_CONTEXT: Final = Context()  # one for all: without it, each call is given a copy of its own
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERLOADED: Final = Refusal("overloaded", "too many bytes in flight; try again")
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
@@ -78,7 +80,7 @@ class Bodies:
         self._counters.begun_bytes += declared
         reading = transport()
         self._reading[reading] = now_s
-        reading.add_done_callback(then)
+        reading.add_done_callback(then, context=_CONTEXT)
         return True
 
     def came(self, reading: Reading) -> bytes | Refusal:
@@ -134,10 +136,6 @@ class Bodies:
     def release(self, declared: int) -> None:
         """Give back what `reserve` or `begin` took."""
         self._counters.reserved_bytes -= reserved_bytes(declared)
-
-    def settled(self, declared: int) -> None:
-        """`release` what `begin` took, on the thread of the WAL's writer."""
-        self._counters.settled_bytes += declared
 
     async def discard(self, transport: Transport, declared: int) -> None:
         """Take in a refused body, bounded in bytes and time.

@@ -10,7 +10,6 @@ for a bad request. Runs on the event loop; a plain request's 200 comes from the 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final, TypeVar
 
 from server.access import (
@@ -35,12 +34,13 @@ from server.ingest import (
     body_write_key,
 )
 from server.routes.answers import Answers
+from server.routes.appends import CountedAppend, PlainAppend
 from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
 from server.routes.refusal import Refused, defect, rate_limited, refused_as, store_refused
-from server.routes.rsgi import AnswerHeaders, Reading, RequestHeaders, Scope, Transport, peer_address
-from storage import Append, StorageError, Wal
+from server.routes.rsgi import Reading, RequestHeaders, Scope, Transport, peer_address
+from storage import StorageError, Wal
 
 T = TypeVar("T")
 
@@ -144,28 +144,32 @@ class IngestLane:
         decoded = route.decode(payload, self._facts(route, grant, scope, headers), self._event_limits)
         if isinstance(decoded, Refusal):
             return refused_as(decoded)
-        success = (self._answers.cors.headers(origin), route.success(decoded))
-        settled = partial(self._settled, grant, route, origin, transport, declared, success)
-        appended = self._append(grant, decoded, settled)
-        return appended if isinstance(appended, Refused) else None
+        if (refused := self._counted(grant, decoded)) is not None:
+            return refused
+        append = PlainAppend(
+            grant.stream_id,
+            decoded.head,
+            decoded.items,
+            decoded.ids,
+            counters=self._counters,
+            lane=self,
+            route=route,
+            origin=origin,
+            transport=transport,
+            declared=declared,
+            headers=self._answers.cors.headers(origin),
+            success=route.success(decoded),
+        )
+        try:
+            self._wal.append(append)
+        except StorageError as error:
+            return store_refused(error)
+        return None
 
-    def _settled(
-        self,
-        grant: Grant,
-        route: IngestRoute,
-        origin: str | None,
-        transport: Transport,
-        declared: int,
-        success: tuple[AnswerHeaders, bytes],
-        append: Append,
-    ) -> None:
-        """Answer a plain request, on the thread of the WAL's writer; errors go back to the loop."""
-        self._bodies.settled(declared)
-        self._count(grant, append)
-        if append.error is None:
-            transport.response_bytes(200, *success)
-        else:
-            self._wal.on_loop(self._answer, route, origin, transport, store_refused(append.error))
+    def failed(self, append: PlainAppend, error: StorageError) -> None:
+        """Answer a plain request whose events are not stored. Any thread."""
+        refused = store_refused(error)
+        self._wal.on_loop(self._answer, append.route, append.origin, append.transport, refused)
 
     async def _take(
         self,
@@ -212,11 +216,13 @@ class IngestLane:
         """Append and wait until it is durable."""
         if isinstance(decoded, Refusal):
             return refused_as(decoded)
-        appended = self._append(grant, decoded, partial(self._count, grant))
-        if isinstance(appended, Refused):
-            return appended
+        if (refused := self._counted(grant, decoded)) is not None:
+            return refused
+        append = CountedAppend(
+            grant.stream_id, decoded.head, decoded.items, decoded.ids, counters=self._counters
+        )
         try:
-            await appended.durable()
+            await self._wal.append(append).durable()
         except StorageError as error:
             return store_refused(error)
         return decoded
@@ -249,32 +255,16 @@ class IngestLane:
             self._remember(credentials, grant)
         return grant, False
 
-    def _append(self, grant: Grant, decoded: Decoded, call: Callable[[Append], object]) -> Append | Refused:
-        """Count, limit, and queue for the next commit; `call` is told on the thread of the WAL's writer."""
-        if (refused := self._counted(grant, decoded)) is not None:
-            return refused
-        try:
-            return self._wal.append(grant.stream_id, decoded.head, decoded.items, decoded.ids, call)
-        except StorageError as error:
-            return store_refused(error)
-
-    def _count(self, grant: Grant, append: Append) -> None:
-        """Count what is durable, on the thread of the WAL's writer."""
-        if append.error is not None:
-            return
-        self._counters.accepted[grant.stream_id] += append.accepted
-        if append.duplicates:
-            self._counters.dropped[grant.stream_id, "duplicate"] += append.duplicates
-
     def _counted(self, grant: Grant, decoded: Decoded) -> Refused | None:
         """Count what ingest saw; a refusal if nothing of it is left or the key's limit is reached."""
         counters = self._counters
-        for error in decoded.errors:
-            counters.refused[error.slug] += 1
-        if not decoded.items:
-            first = decoded.errors[0]
-            text = f"every event is refused; the first: {first.message}"
-            return Refused(first.slug, text, errors=decoded.errors)
+        if decoded.errors:
+            for error in decoded.errors:
+                counters.refused[error.slug] += 1
+            if not decoded.items:
+                first = decoded.errors[0]
+                text = f"every event is refused; the first: {first.message}"
+                return Refused(first.slug, text, errors=decoded.errors)
         if (bucket := grant.bucket) is not None:
             now_s = self._clock.monotonic_s()
             wait_s = bucket.take(len(decoded.items), now_s)

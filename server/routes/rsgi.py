@@ -4,6 +4,7 @@ Header names are lower case; a header whose value is not visible ASCII reads as 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
 from typing import Protocol
 
 AnswerHeaders = list[tuple[str, str]]
@@ -37,7 +38,7 @@ class Scope(Protocol):
 class Reading(Awaitable[bytes], Protocol):
     """A body on its way, read by Granian's I/O thread: a future that any thread may give its callback."""
 
-    def add_done_callback(self, call: "Callable[[Reading], object]") -> None: ...
+    def add_done_callback(self, call: "Callable[[Reading], object]", context: Context) -> None: ...
     def result(self) -> bytes: ...
     def cancel(self) -> object: ...
 
@@ -79,4 +80,5 @@ class WithoutBody:
 
 def peer_address(scope: Scope) -> str | None:
     """The address at the other end of the connection; None on a Unix socket."""
-    return scope.client.rpartition(":")[0].strip("[]") or None
+    host = scope.client.rpartition(":")[0]
+    return (host[1:-1] if host.startswith("[") else host) or None

@@ -24,7 +24,7 @@ from server.delivery.stamps import LayoutName
 from server.ingest import Decoded, RequestFacts, decode_batch, stream_seed
 from server.ingest import Limits as EventLimits
 from server.warehouse import Limits, PostgresConfig
-from storage import Store, StoreOptions
+from storage import Append, Store, StoreOptions
 
 LIMIT_S = 30.0
 STREAM = "site"
@@ -61,7 +61,7 @@ async def append(store: Store, events: Sequence[dict[str, Any]], stream: str = S
     decoded = decode_batch(json.dumps({"batch": list(events)}).encode(), facts, EventLimits())
     assert isinstance(decoded, Decoded)
     assert not decoded.errors
-    await store.wal.append(stream, decoded.head, decoded.items, decoded.ids).durable()
+    await store.wal.append(Append(stream, decoded.head, decoded.items, decoded.ids)).durable()
 
 
 async def until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:

@@ -10,7 +10,7 @@ from server.delivery import Fate, LinkState
 from server.delivery.breaker import ALIKE_MAX
 from server.delivery.stamps import LayoutName
 from server.ingest import restore
-from storage import StoreOptions
+from storage import Append, StoreOptions
 from tests.faults.delivery import box as boxes
 from tests.faults.delivery.box import (
     LINK,
@@ -116,7 +116,7 @@ async def test_the_breaker_counts_over_batches(tmp_path: Path, database: str) ->
 async def test_what_cannot_be_decoded_is_a_dead_letter(tmp_path: Path, database: str) -> None:
     async with running(tmp_path, {"pg": config_of(database)}) as box:
         await append(box.store, bodies(["m1"]))
-        await box.store.wal.append(STREAM, b"not a head", [b"{}"], [7]).durable()
+        await box.store.wal.append(Append(STREAM, b"not a head", [b"{}"], [7])).durable()
         await append(box.store, bodies(["m2"]))
         await box.drained()
         (letter,) = box.delivery.dead_letters.page(LINK.id)

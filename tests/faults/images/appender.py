@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from server.clock import SystemClock
-from storage import Put, Store, StoreOptions
+from storage import Append, Put, Store, StoreOptions
 
 STREAMS = ("site", "shop")
 SMALL_SEGMENTS = 256 * 1024
@@ -34,7 +34,7 @@ def options(segment_bytes: int) -> StoreOptions:
 
 async def _append(store: Store, numbers: list[int], acknowledged: int) -> None:
     for number in numbers:
-        appended = store.wal.append(STREAMS[number % 2], b"head", [event_bytes(number)], [number])
+        appended = store.wal.append(Append(STREAMS[number % 2], b"head", [event_bytes(number)], [number]))
         await appended.durable()
         os.write(acknowledged, f"{number}\n".encode())
 

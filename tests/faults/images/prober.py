@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from server.clock import SystemClock
-from storage import Put, StorageError, Store, StoreOptions
+from storage import Append, Put, StorageError, Store, StoreOptions
 
 
 def _ahead(store: Store) -> str:
@@ -26,7 +26,7 @@ async def _obey(store: Store, words: list[str]) -> str:
     match words:
         case ["append", number, *size]:
             item = number.encode() * int(size[0] if size else 1)
-            await store.wal.append("site", b"", [item], [int(number)]).durable()
+            await store.wal.append(Append("site", b"", [item], [int(number)])).durable()
         case ["put", number]:
             await store.catalog.write([Put("facts", number.encode(), b"")])
         case ["count"]:

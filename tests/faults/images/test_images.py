@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from server.clock import SystemClock
-from storage import Store
+from storage import Append, Store
 from tests.faults.images.appender import (
     AHEAD_SEGMENTS,
     EVENTS,
@@ -100,7 +100,9 @@ async def _check(path: Path, segment_bytes: int, acknowledged: list[str], where:
     for stream, parity in zip(STREAMS, (0, 1), strict=True):
         for first in range(parity, EVENTS, 60):
             numbers = list(range(first, first + 60, 2))
-            appended = store.wal.append(stream, b"", [event_bytes(number) for number in numbers], numbers)
+            appended = store.wal.append(
+                Append(stream, b"", [event_bytes(number) for number in numbers], numbers)
+            )
             await appended.durable()
             # Every id of an event that is there is known, and no other.
             assert appended.duplicates == len(set(found) & set(numbers)), where

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from storage import StoreClosed, StoreFull, StorePoisoned
+from storage import Append, StoreClosed, StoreFull, StorePoisoned
 from tests.unit.storage.workbench import SMALL, BrokenClock, ManualClock, events, fill, items, opened, put
 
 
 async def test_events_come_back_in_order_with_their_heads(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await put(store, [b"one", b"two"], [1, 2])
-        store.wal.append("site", b"other", [b"three"], [3])
+        store.wal.append(Append("site", b"other", [b"three"], [3]))
         await put(store, [b"four"], [4])
         chunk = store.wal.read("site", 0, 1_000, 10)
     assert [(group.head, group.items) for group in chunk.groups] == [
@@ -58,8 +58,8 @@ async def test_repeats_are_duplicates_once_durable(tmp_path: Path) -> None:
 
 async def test_a_repeat_of_a_pending_event_waits_for_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        first = store.wal.append("site", b"", [b"one"], [1])
-        repeat = store.wal.append("site", b"", [b"one"], [1])
+        first = store.wal.append(Append("site", b"", [b"one"], [1]))
+        repeat = store.wal.append(Append("site", b"", [b"one"], [1]))
         await repeat.durable()
         assert (repeat.accepted, repeat.duplicates) == (0, 1)
         assert items(store) == [b"one"]
@@ -71,8 +71,8 @@ async def test_a_repeat_of_a_failing_event_fails_too_and_may_come_again(tmp_path
     async with opened(tmp_path, clock) as store:
         await put(store, [b"zero"], [0])
         clock.broken = True
-        first = store.wal.append("site", b"", [b"one"], [1])
-        repeat = store.wal.append("site", b"", [b"one", b"two"], [1, 2])
+        first = store.wal.append(Append("site", b"", [b"one"], [1]))
+        repeat = store.wal.append(Append("site", b"", [b"one", b"two"], [1, 2]))
         for appended in (first, repeat):
             with pytest.raises(StorePoisoned):
                 await appended.durable()
@@ -92,7 +92,7 @@ async def test_a_failed_commit_poisons_the_store(tmp_path: Path) -> None:
             await put(store, [b"one"], [1])
         assert await asyncio.wait_for(told, 5) is raised.value is store.poisoned is store.wal.refusal
         with pytest.raises(StorePoisoned):
-            store.wal.append("site", b"", [b"two"], [2])
+            store.wal.append(Append("site", b"", [b"two"], [2]))
         clock.broken = False
     assert (tmp_path / "unclean").exists()
 
@@ -126,9 +126,9 @@ async def test_subscribers_hear_of_durable_offsets(tmp_path: Path) -> None:
 
 async def test_too_much_pending_is_refused_and_recovers(tmp_path: Path) -> None:
     async with opened(tmp_path, pending_bytes_max=1_000) as store:
-        first = store.wal.append("site", b"", [b"x" * 1_000], [1])
+        first = store.wal.append(Append("site", b"", [b"x" * 1_000], [1]))
         with pytest.raises(StoreFull) as raised:
-            store.wal.append("site", b"", [b"y"], [2])
+            store.wal.append(Append("site", b"", [b"y"], [2]))
         assert raised.value.retry_after_s > 0
         await first.durable()
         assert store.wal.refusal is None
@@ -164,19 +164,19 @@ async def test_what_can_never_be_stored_is_a_value_error(tmp_path: Path) -> None
     async with opened(tmp_path, segment_bytes=SMALL) as store:
         for stream, item, ids in (("a\0b", b"x", [1]), ("site", b"x" * SMALL, [1]), ("site", b"x", [1, 2])):
             with pytest.raises(ValueError, match=r"stream name|above|ids"):
-                store.wal.append(stream, b"", [item], ids)
+                store.wal.append(Append(stream, b"", [item], ids))
         with pytest.raises(ValueError, match="one at least"):
-            store.wal.append("site", b"", [], [])
+            store.wal.append(Append("site", b"", [], []))
         await put(store, [b"fine"], [1])
 
 
 async def test_close_makes_what_is_pending_durable_then_refuses(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        appended = store.wal.append("site", b"", [b"one"], [1])
+        appended = store.wal.append(Append("site", b"", [b"one"], [1]))
         store.close()
         await appended.durable()
         with pytest.raises(StoreClosed):
-            store.wal.append("site", b"", [b"two"], [2])
+            store.wal.append(Append("site", b"", [b"two"], [2]))
         with pytest.raises(StoreClosed):
             store.wal.read("site", 0, 1, 1)
     async with opened(tmp_path) as store:

@@ -13,7 +13,7 @@ Commits = list[list[Queued]]
 
 
 def _writer(performed: Commits) -> GroupWriter[Queued]:
-    return GroupWriter("test", 1_000, performed.append, Poison())
+    return GroupWriter("test", 1_000, lambda items, _size: performed.append(items), Poison())
 
 
 def _items(count: int, size_bytes: int = 1) -> list[Queued]:
@@ -41,7 +41,7 @@ async def test_items_queued_during_a_commit_share_the_next_one() -> None:
     performed: Commits = []
     began, go_on = threading.Event(), threading.Event()
 
-    def perform(items: list[Queued]) -> None:
+    def perform(items: list[Queued], _size_bytes: int) -> None:
         performed.append(items)
         began.set()
         assert go_on.wait(5)
@@ -97,7 +97,7 @@ async def test_what_is_queued_after_the_writer_has_gone_is_answered() -> None:
 async def test_a_writer_that_dies_answers_what_waits_and_poisons(monkeypatch: pytest.MonkeyPatch) -> None:
     writer = _writer([])
 
-    def fails(_items: list[Queued]) -> StorageError | None:
+    def fails(*_: object) -> StorageError | None:
         raise SystemError("mine")
 
     monkeypatch.setattr(writer, "_outcome", fails)

@@ -53,7 +53,7 @@ async def opened(path: Path, clock: ManualClock | None = None, **options: float)
 
 async def put(store: Store, items: Sequence[bytes], ids: Sequence[int], stream: str = "site") -> Append:
     """Append and wait until durable."""
-    appended = store.wal.append(stream, b"head", items, ids)
+    appended = store.wal.append(Append(stream, b"head", items, ids))
     await appended.durable()
     return appended
 
