@@ -7,7 +7,7 @@ from .errors import StorageError
 from .writer import Queued
 
 
-class Append(Queued, gc=False):
+class Append(Queued):
     """Events of one stream that share a head, for `Wal.append`. A `record.Submission`.
 
     One u64 hash per item. Items may be any buffers; they are read until the append is settled, so do not

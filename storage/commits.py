@@ -47,19 +47,27 @@ class EventWriter:
         self.duplicates = 0
 
     def forget(self, ids: "array[int]") -> None:
-        """Ids of events that turned out to be lost: the next append that brings one is taken. Any thread."""
+        """Ids of events that turned out to be lost: an append that brings one is taken. Any thread."""
         self._lost.append(ids)
 
     def perform(self, appends: Sequence[Append], size_bytes: int) -> Mapping[str, int]:
         """Make what is new of the appends, which have so many bytes, durable; stream → last durable offset,
         where it grew. StoreFull: nothing was stored; any other error: the outcome is unknown.
         """
-        while self._lost:
-            self._dedupe.forget(self._lost.popleft())
+        self._forget_lost()
         ids = list(chain.from_iterable(append.ids for append in appends))
         if self._dedupe.knows_none(ids) and len(set(ids)) == len(ids):
             return self._store(_by_stream(appends), ids, size_bytes)
         return self._store(*self._without_repeats(appends), size_bytes)
+
+    def tidy(self) -> bool:
+        """What can wait until there is nothing to store, a millisecond of it; True if there is more."""
+        self._forget_lost()
+        return self._dedupe.free()
+
+    def _forget_lost(self) -> None:
+        while self._lost:
+            self._dedupe.forget(self._lost.popleft())
 
     def _without_repeats(self, appends: Sequence[Append]) -> tuple[_Streams, Sequence[int]]:
         """What is new, and its ids."""
@@ -114,8 +122,7 @@ class EventWriter:
         heads = self._publish(committed_ms, placed)
         self._dedupe.add(ids, committed_ms)
         self._dedupe.evict(committed_ms)
-        # More than came, so that it ends.
-        self._dedupe.free(2 * len(ids))
+        self._dedupe.free(2 * len(ids))  # more than came, so that it keeps up
         return heads
 
     def _make_room(self, size_bytes: int, streams: int) -> None:

@@ -49,7 +49,7 @@ class Delete:
     key: bytes
 
 
-class _Write(Queued, gc=False):
+class _Write(Queued):
     """What one call writes, in order."""
 
     ops: Sequence[Put | Delete]

@@ -59,14 +59,14 @@ class Wal:
         self._reader = WalReader(segments, self._found_hole)
         self._events = EventWriter(segments, dedupe, clock, floor)
         self._writer: GroupWriter[Append] = GroupWriter(
-            "wal", options.commit_bytes_max, self._perform, poison
+            "wal", options.commit_bytes_max, self._perform, poison, self._events.tidy
         )
         self._started = False
         self._subscribers: list[Callable[[Heads], None]] = []
         self._holes: dict[tuple[str, int], Hole] = {}
         self._refused_full = 0
         self._streams: set[str] = set()
-        segments.on_lost = self._events.forget
+        segments.on_lost = self._forget
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the writer thread, for appends on `loop`."""
@@ -97,8 +97,8 @@ class Wal:
         writer = self._writer
         if (
             writer.refusal is not None
-            or self._room.full is not None
-            or writer.pending_bytes >= self._pending_bytes_max
+            or self._room.full is not None  # asked by the writer, too, as long as there is something pending
+            or not 0 < writer.pending_bytes < self._pending_bytes_max
         ):
             refusal = self.refusal
             if refusal is not None:
@@ -229,7 +229,7 @@ class Wal:
             self._refused_full += 1
             self._room.recheck()
             raise
-        if heads and self._subscribers:
+        if heads:  # who subscribes before the loop comes to it has perhaps read a head from before
             self.on_loop(self._tell_subscribers, heads)
 
     def _tell_subscribers(self, heads: Heads) -> None:
@@ -241,4 +241,9 @@ class Wal:
         if (stream, hole.first) not in self._holes and len(self._holes) < _HOLES_KEPT:
             self._holes[stream, hole.first] = hole
         if ids is not None:
-            self._events.forget(ids)
+            self._forget(ids)
+
+    def _forget(self, ids: "array[int]") -> None:
+        """Ids of lost events. Any thread."""
+        self._events.forget(ids)
+        self._writer.wake()

@@ -31,11 +31,10 @@ tens of milliseconds (ARCHITECTURE.md, Decisions).
 """
 
 
-class Queued(msgspec.Struct, kw_only=True, gc=False):
+class Queued(msgspec.Struct, kw_only=True):
     """What is to be durable. Queued on the loop, settled by the writer; `error` says why it is not stored.
 
-    A struct, for it is made once a request (0.15 µs; with an `__init__` 0.5). Without the collector's notice:
-    nothing that it holds leads back to it once it is settled.
+    A struct, for it is made once a request (0.15 µs; with an `__init__` 0.5).
     """
 
     size_bytes: int = 0
@@ -81,15 +80,22 @@ class GroupWriter(Generic[Q]):
     """A writer thread and what waits in front of it."""
 
     def __init__(
-        self, name: str, commit_bytes_max: int, perform: Callable[[list[Q], int], None], poison: Poison
+        self,
+        name: str,
+        commit_bytes_max: int,
+        perform: Callable[[list[Q], int], None],
+        poison: Poison,
+        tidy: Callable[[], bool] = lambda: False,
     ) -> None:
         """`perform` makes items of so many bytes durable in one transaction, on the writer thread: at most
-        `commit_bytes_max`, or one. StoreFull from it: nothing was stored.
+        `commit_bytes_max`, or one. StoreFull from it: nothing was stored. `tidy` is called there while
+        nothing waits, as long as it says that there is more to do.
         """
         self.name = name
         self._commit_bytes_max = commit_bytes_max
         self._perform = perform
         self._poison = poison
+        self._tidy = tidy
         self._queue: deque[Q] = deque()
         # Each thread counts for itself, so that neither needs a lock.
         self._queued_bytes = 0
@@ -136,6 +142,10 @@ class GroupWriter(Generic[Q]):
         if self._gone:
             self._abandon()
 
+    def wake(self) -> None:
+        """Have the writer look at the queue, and tidy. Any thread."""
+        self._signal.put(True)
+
     def stop(self, timeout_s: float) -> bool:
         """Take nothing more, make what is queued durable; False if that took longer than `timeout_s`."""
         if not self._stopping:
@@ -167,12 +177,16 @@ class GroupWriter(Generic[Q]):
 
     def _drain(self) -> None:
         while True:
-            while self._queue:
-                items, size_bytes = self._taken()
-                self._settle(items, size_bytes, self._outcome(items, size_bytes))
+            while self._queue or self._tidy():
+                if self._queue:
+                    self._commit()
             self._woken = False
             if not self._queue:  # else it was queued just before, and woke nobody
                 return
+
+    def _commit(self) -> None:
+        items, size_bytes = self._taken()
+        self._settle(items, size_bytes, self._outcome(items, size_bytes))
 
     def _taken(self) -> tuple[list[Q], int]:
         """The next commit, and its bytes."""
@@ -190,7 +204,7 @@ class GroupWriter(Generic[Q]):
         try:
             self._perform(items, size_bytes)
         except StoreFull as full:
-            return full
+            return full.with_traceback(None)  # it would hold the items
         except BaseException as error:
             return self._poison.set(f"commit to the {self.name}", error)
         return None
@@ -200,12 +214,12 @@ class GroupWriter(Generic[Q]):
         for item in items:
             try:
                 item.settle(error)
-            except Exception:  # the others wait behind it
+            except BaseException:  # the others wait behind it
                 _log.exception("a call at the end of a commit failed")
 
     def _abandon(self) -> None:
         """Answer what is still queued when nobody will perform it."""
-        error = self.refusal
+        error = self.refusal or self._poison.error
         assert error is not None  # None would say that it is durable
         with suppress(IndexError):
             while True:

@@ -17,7 +17,7 @@ class Failed(Protocol):
     def failed(self, append: "PlainAppend", error: StorageError) -> None: ...
 
 
-class CountedAppend(Append, kw_only=True, gc=False):
+class CountedAppend(Append, kw_only=True):
     """The events of a request that waits for them."""
 
     counters: IngestCounters
@@ -39,7 +39,8 @@ class CountedAppend(Append, kw_only=True, gc=False):
 class PlainAppend(CountedAppend, kw_only=True, gc=False):
     """The events of a plain request, whose answer is `success`. `declared` bytes are held for its body.
 
-    Nobody awaits it: a turn of the loop for each answer took as long as the answer.
+    Nobody awaits it: a turn of the loop for each answer took as long as the answer. So it is in no cycle, and
+    the collector need not know it.
     """
 
     lane: Failed

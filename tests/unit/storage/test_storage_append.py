@@ -1,11 +1,15 @@
 """Appending: durability, duplicates, cancellation, refusals."""
 
 import asyncio
+import gc
+import threading
+import weakref
+from array import array
 from pathlib import Path
 
 import pytest
 
-from storage import Append, StoreClosed, StoreFull, StorePoisoned
+from storage import Append, StorageError, StoreClosed, StoreFull, StorePoisoned
 from tests.unit.storage.workbench import SMALL, BrokenClock, ManualClock, events, fill, items, opened, put
 
 
@@ -124,6 +128,44 @@ async def test_subscribers_hear_of_durable_offsets(tmp_path: Path) -> None:
         assert heard == [{"site": store.wal.head("site")}, {"other": store.wal.head("other")}]
 
 
+async def test_who_subscribes_after_a_commit_hears_of_it_unless_its_head_was_there_to_read(
+    tmp_path: Path,
+) -> None:
+    stored = threading.Event()
+
+    class Told(Append):
+        def settle(self, error: StorageError | None) -> None:
+            stored.set()
+
+    heard: list[dict[str, int]] = []
+    async with opened(tmp_path) as store:
+        head_before = store.wal.head("site")
+        store.wal.append(Told("site", b"", [b"one"], [1]))
+        await asyncio.sleep(0)
+        assert stored.wait(5), "and the loop has had no turn since"
+        store.wal.subscribe(lambda heads: heard.append(dict(heads)))
+        await put(store, [b"two"], [2], "other")
+        assert heard[0] == {"site": store.wal.head("site")} != {"site": head_before}
+
+
+async def test_what_could_not_be_stored_is_not_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        space = store.wal._events.space
+        enough, space.reserve_bytes = space.reserve_bytes, 2**62
+        bodies = [array("B", b"body") for _ in range(20)]
+        kept = [weakref.ref(body) for body in bodies]
+        tasks = [asyncio.create_task(put(store, [body], [at])) for at, body in enumerate(bodies)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(done[0], StoreFull)
+        del done, tasks, bodies
+        space.reserve_bytes = enough
+        await put(store, [b"stored"], [99])  # the writer has let go of the commit before
+        gc.collect()
+        assert [ref() for ref in kept] == [None] * 20
+
+
 async def test_too_much_pending_is_refused_and_recovers(tmp_path: Path) -> None:
     async with opened(tmp_path, pending_bytes_max=1_000) as store:
         first = store.wal.append(Append("site", b"", [b"x" * 1_000], [1]))
@@ -145,6 +187,16 @@ async def test_a_full_disk_is_refused_and_recovers(tmp_path: Path) -> None:
         assert isinstance(store.wal.refusal, StoreFull), "asked at most once a second"
         clock.advance(1.5)
         assert store.wal.refusal is None
+
+
+async def test_a_disk_that_filled_up_while_nothing_came_is_seen_by_the_first_append(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path, clock) as store:
+        await put(store, [b"one"], [1])
+        store.wal._room._free_bytes_min = 2**62
+        clock.advance(1.5)
+        with pytest.raises(StoreFull):
+            store.wal.append(Append("site", b"", [b"two"], [2]))
 
 
 async def test_the_wal_has_a_ceiling(tmp_path: Path) -> None:

@@ -120,10 +120,13 @@ async def test_who_waits_is_told_and_no_ones_cancellation_is_anothers() -> None:
     await asyncio.wait_for(item.durable(), 5)
 
 
-async def test_no_ones_failure_is_anothers(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("failure", [ValueError, SystemExit])
+async def test_no_ones_failure_is_anothers(
+    failure: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     class Fails(Queued):
         def settle(self, error: StorageError | None) -> None:
-            raise ValueError("mine alone")
+            raise failure("mine alone")
 
     writer = _writer([])
     writer.start(asyncio.get_running_loop())
@@ -133,4 +136,21 @@ async def test_no_ones_failure_is_anothers(caplog: pytest.LogCaptureFixture) -> 
     await _durable([items[0], items[2]])
     assert "mine alone" in caplog.text
     assert writer.refusal is None
+    assert await asyncio.to_thread(writer.stop, 5.0)
+
+
+async def test_the_writer_tidies_while_nothing_waits() -> None:
+    left, done = iter([True, True, False]), threading.Event()
+
+    def tidy() -> bool:
+        more = next(left, False)
+        if not more:
+            done.set()
+        return more
+
+    writer: GroupWriter[Queued] = GroupWriter("test", 1_000, lambda _items, _size: None, Poison(), tidy)
+    writer.start(asyncio.get_running_loop())
+    writer.wake()
+    assert await asyncio.to_thread(done.wait, 5)
+    assert next(left, None) is None
     assert await asyncio.to_thread(writer.stop, 5.0)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from storage import Append, Chunk, Store, StoreOptions
 
@@ -51,7 +52,7 @@ async def opened(path: Path, clock: ManualClock | None = None, **options: float)
         store.close()
 
 
-async def put(store: Store, items: Sequence[bytes], ids: Sequence[int], stream: str = "site") -> Append:
+async def put(store: Store, items: Sequence[Any], ids: Sequence[int], stream: str = "site") -> Append:
     """Append and wait until durable."""
     appended = store.wal.append(Append(stream, b"head", items, ids))
     await appended.durable()
