@@ -45,6 +45,8 @@ class EventWriter:
         self.times = CommitTimes()
         self.events = 0
         self.duplicates = 0
+        self._stored_ids = 0
+        """Of the last commit."""
 
     def forget(self, ids: "array[int]") -> None:
         """Ids of events that turned out to be lost: an append that brings one is taken. Any thread."""
@@ -61,9 +63,9 @@ class EventWriter:
         return self._store(*self._without_repeats(appends), size_bytes)
 
     def tidy(self) -> bool:
-        """What can wait until there is nothing to store, a millisecond of it; True if there is more."""
+        """What nobody waits for, about a millisecond of it; True if there is more."""
         self._forget_lost()
-        return self._dedupe.free()
+        return self._dedupe.free(2 * self._stored_ids)  # more than came with a commit, so that it keeps up
 
     def _forget_lost(self) -> None:
         while self._lost:
@@ -122,7 +124,7 @@ class EventWriter:
         heads = self._publish(committed_ms, placed)
         self._dedupe.add(ids, committed_ms)
         self._dedupe.evict(committed_ms)
-        self._dedupe.free(2 * len(ids))  # more than came, so that it keeps up
+        self._stored_ids = len(ids)
         return heads
 
     def _make_room(self, size_bytes: int, streams: int) -> None:
@@ -163,9 +165,5 @@ class EventWriter:
 def _by_stream(appends: Sequence[Append]) -> _Streams:
     streams: dict[str, list[Submission]] = {}
     for append in appends:
-        parts = streams.get(append.stream)
-        if parts is None:
-            streams[append.stream] = [append]
-        else:
-            parts.append(append)
+        streams.setdefault(append.stream, []).append(append)
     return streams

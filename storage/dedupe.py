@@ -119,7 +119,7 @@ class Dedupe:
             self._ids -= len(gone)
             self._leaving.append(gone)
 
-    def free(self, ids_min: int = 0) -> bool:
+    def free(self, ids_min: int) -> bool:
         """Free a slice of what was evicted, of `ids_min` at least if there are so many; True if there is
         more.
         """

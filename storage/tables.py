@@ -5,7 +5,6 @@ never stand in front of ingest. Reads are short transactions on the calling thre
 known at open and changes on the writer thread only, so readers never open a table beside a write transaction.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +119,6 @@ class TableEnv:
             raise StoreFull(f"write to the {self._name}", "too much waits for the disk", _BUSY_RETRY_S)
         if any(isinstance(op, Put) for op in ops):
             self._check_quota(size_bytes)
-        self._writer.start(asyncio.get_running_loop())
         write = _Write(ops, size_bytes=size_bytes)
         self._writer.put(write)
         await write.durable()

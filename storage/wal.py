@@ -61,7 +61,6 @@ class Wal:
         self._writer: GroupWriter[Append] = GroupWriter(
             "wal", options.commit_bytes_max, self._perform, poison, self._events.tidy
         )
-        self._started = False
         self._subscribers: list[Callable[[Heads], None]] = []
         self._holes: dict[tuple[str, int], Hole] = {}
         self._refused_full = 0
@@ -69,8 +68,7 @@ class Wal:
         segments.on_lost = self._forget
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the writer thread, for appends on `loop`."""
-        self._started = True
+        """Start the writer thread, for appends on `loop`, before the first of them."""
         self._writer.start(loop)
 
     def close(self, timeout_s: float) -> bool:
@@ -113,8 +111,6 @@ class Wal:
         append.size_bytes = size_bytes = in_block + EVENT_OVERHEAD_BYTES * len(items)
         if size_bytes > self._append_bytes_max:
             raise ValueError(f"an append of {size_bytes} bytes is above {self._append_bytes_max}")
-        if not self._started:
-            self.start(asyncio.get_running_loop())
         writer.put(append)
         return append
 

@@ -88,8 +88,8 @@ class GroupWriter(Generic[Q]):
         tidy: Callable[[], bool] = lambda: False,
     ) -> None:
         """`perform` makes items of so many bytes durable in one transaction, on the writer thread: at most
-        `commit_bytes_max`, or one. StoreFull from it: nothing was stored. `tidy` is called there while
-        nothing waits, as long as it says that there is more to do.
+        `commit_bytes_max`, or one. StoreFull from it: nothing was stored. `tidy` is called there after each
+        commit, and while nothing waits as long as it says that there is more to do.
         """
         self.name = name
         self._commit_bytes_max = commit_bytes_max
@@ -122,25 +122,29 @@ class GroupWriter(Generic[Q]):
         return self._queued_bytes - self._settled_bytes
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the thread, for items that are queued on `loop`. A second call changes nothing."""
-        if self._thread is not None:
+        """Start the thread, for items that are queued on `loop`; `put` does so, too. A second call changes
+        nothing.
+        """
+        if self._thread is not None or self._stopping:
             return
         self._loop = loop
         self._thread = threading.Thread(target=self._run, name=f"penstock-{self.name}", daemon=True)
         self._thread.start()
 
     def put(self, item: Q) -> None:
-        """Queue an item; on the loop thread, once the writer is started."""
+        """Queue an item; on the loop thread."""
+        if self._thread is None:
+            self.start(asyncio.get_running_loop())
         self._queue.append(item)
         self._queued_bytes += item.size_bytes
-        if not self._woken:
+        if self._gone:
+            self._abandon()
+        elif not self._woken:
             assert self._loop is not None
             self._woken = True
             # Once this turn of the loop has queued all it has: woken at the first item, the writer would
             # fight for the GIL with those that it should carry.
             self._loop.call_soon(self._signal.put, True)
-        if self._gone:
-            self._abandon()
 
     def wake(self) -> None:
         """Have the writer look at the queue, and tidy. Any thread."""
@@ -155,6 +159,7 @@ class GroupWriter(Generic[Q]):
         if self._thread is not None:
             self._thread.join(timeout_s)
             return not self._thread.is_alive()
+        self._gone = True
         self._abandon()
         return True
 
@@ -176,13 +181,13 @@ class GroupWriter(Generic[Q]):
             self._abandon()
 
     def _drain(self) -> None:
-        while True:
-            while self._queue or self._tidy():
-                if self._queue:
-                    self._commit()
-            self._woken = False
-            if not self._queue:  # else it was queued just before, and woke nobody
-                return
+        more = True
+        while self._queue or more:
+            if self._queue:
+                self._commit()
+            more = self._tidy()
+            if not (self._queue or more):
+                self._woken = False  # before the last look: what was queued just now woke nobody
 
     def _commit(self) -> None:
         items, size_bytes = self._taken()

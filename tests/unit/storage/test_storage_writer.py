@@ -27,7 +27,6 @@ async def _durable(items: list[Queued]) -> None:
 async def test_items_of_one_turn_of_the_loop_share_a_commit() -> None:
     performed: Commits = []
     writer = _writer(performed)
-    writer.start(asyncio.get_running_loop())
     items = _items(10)
     for item in items:
         writer.put(item)
@@ -92,6 +91,18 @@ async def test_what_is_queued_after_the_writer_has_gone_is_answered() -> None:
     writer.put(items[0])
     with pytest.raises(StoreClosed):
         await _durable(items)
+
+
+async def test_a_writer_that_was_stopped_before_its_first_item_is_not_started_by_it() -> None:
+    performed: Commits = []
+    writer = _writer(performed)
+    assert writer.stop(5.0)
+    items = _items(1)
+    writer.put(items[0])
+    with pytest.raises(StoreClosed):
+        await _durable(items)
+    assert not writer.alive
+    assert not performed
 
 
 async def test_a_writer_that_dies_answers_what_waits_and_poisons(monkeypatch: pytest.MonkeyPatch) -> None:
