@@ -3,7 +3,9 @@ bench.ratios`.
 
 Penstock and the yardstick (bench/empty_server.py) run as processes of their own on loopback, the load
 generator as a third; yardstick and Penstock alternate, round by round, so that a noisy machine disturbs both
-alike. Each ratio is the median of the rounds.
+alike. Each ratio is the median of the rounds. A commit takes its time however little is in it, so the ratio
+of single events grows with what waits for each: it is taken at several numbers of connections, and the target
+is for a server that has as much as it can do.
 """
 
 import contextlib
@@ -17,10 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
+_SINGLE_TARGET: Final = 0.7
+_BATCH_TARGET: Final = 0.5
+_BATCH_CONNECTIONS: Final = 32
 _CONF = """
 server: {{host: 127.0.0.1, port: {port}, name: bench, admin_token: bench-token}}
 store: {{path: "{data}"}}
@@ -76,49 +83,86 @@ def load(
     return figures
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Penstock beside a yardstick, under the same load: a path of each, and what one request brings."""
+
+    name: str
+    path: str
+    yardstick: str
+    connections: int
+    events: int = 1
+    target: float | None = None
+
+    def measure(self, port: int, yardstick: int, seconds: float) -> tuple[float, float]:
+        """Events a second of either, one after the other."""
+        other = load(
+            yardstick, self.yardstick, events=self.events, connections=self.connections, seconds=seconds
+        )
+        own = load(port, self.path, events=self.events, connections=self.connections, seconds=seconds)
+        return own["events_per_s"], other["events_per_s"]
+
+    def said(self, pairs: list[tuple[float, float]]) -> str:
+        """The ratio, its target, and the speeds."""
+        ratio = statistics.median(own / other for own, other in pairs)
+        own, other = (statistics.median(speeds) for speeds in zip(*pairs, strict=True))
+        target = "" if self.target is None else f" (target {self.target})"
+        return f"{self.name}: {ratio:.2f}{target}; {own:.0f} ÷ {other:.0f} events/s"
+
+
+def _comparisons(connections: tuple[int, ...]) -> list[Comparison]:
+    most = connections[-1]
+    singles = [
+        Comparison(
+            f"single ÷ empty handler, {count} connections",
+            "/v1/track",
+            "/empty",
+            count,
+            target=_SINGLE_TARGET if count == most else None,
+        )
+        for count in connections
+    ]
+    reading = Comparison(
+        f"single ÷ handler that reads its body, {most} connections", "/v1/track", "/read", most
+    )
+    batch = Comparison(
+        "batch ÷ orjson.loads handler", "/v1/batch", "/loads", _BATCH_CONNECTIONS, 100, _BATCH_TARGET
+    )
+    return [*singles, reading, batch]
+
+
 @click.command()
 @click.option("--rounds", default=5, show_default=True, help="Alternating rounds.")
 @click.option("--seconds", default=3.0, show_default=True, help="Seconds per measurement.")
-@click.option("--connections", default=256, show_default=True, help="Connections of the generator.")
-def main(rounds: int, seconds: float, connections: int) -> None:
+@click.option(
+    "--connections",
+    default=(64, 256, 768),
+    show_default=True,
+    multiple=True,
+    help="Connections of the generator, once for each series of single events; the target is for the last.",
+)
+def main(rounds: int, seconds: float, connections: tuple[int, ...]) -> None:
     """Measure ingest against the yardstick and print the ratios."""
+    comparisons = _comparisons(connections)
+    seen: dict[str, list[tuple[float, float]]] = {comparison.name: [] for comparison in comparisons}
     with tempfile.TemporaryDirectory() as directory:
         yardstick, port = free_port(), free_port()
         conf = Path(directory) / "penstock.yaml"
         conf.write_text(_CONF.format(port=port, data=Path(directory) / "data"))
         penstock = (sys.executable, "-m", "server.cli", "serve", "--conf", str(conf))
-        single: list[tuple[float, float]] = []
-        reading: list[tuple[float, float]] = []
-        batch: list[tuple[float, float]] = []
         with (
             process(sys.executable, "-m", "bench.empty_server", str(yardstick), port=yardstick),
             process(*penstock, port=port),
         ):
             for number in range(rounds):
-                empty = load(yardstick, "/empty", events=1, connections=connections, seconds=seconds)
-                durable = load(port, "/v1/track", events=1, connections=connections, seconds=seconds)
-                read = load(yardstick, "/read", events=1, connections=connections, seconds=seconds)
-                loads = load(yardstick, "/loads", events=100, connections=32, seconds=seconds)
-                batches = load(port, "/v1/batch", events=100, connections=32, seconds=seconds)
-                single.append((durable["requests_per_s"], empty["requests_per_s"]))
-                reading.append((durable["requests_per_s"], read["requests_per_s"]))
-                batch.append((batches["events_per_s"], loads["events_per_s"]))
-                click.echo(
-                    f"round {number + 1}: single {single[-1][0]:.0f} / empty {single[-1][1]:.0f} req/s "
-                    f"(p99 {durable['p99_ms']:.1f} ms); "
-                    f"batch {batch[-1][0]:.0f} / loads {batch[-1][1]:.0f} events/s "
-                    f"(p99 {batches['p99_ms']:.1f} ms)"
-                )
-        for name, pairs, target in (
-            ("single ÷ empty handler", single, 0.7),
-            ("single ÷ handler that reads its body", reading, None),
-            ("batch ÷ orjson.loads handler", batch, 0.5),
-        ):
-            ratio = statistics.median(a / b for a, b in pairs)
-            click.echo(
-                f"{name}: {ratio:.2f}{f' (target {target})' if target else ''}; "
-                f"{statistics.median(a for a, _ in pairs):.0f}/s"
-            )
+                click.echo(f"round {number + 1} of {rounds}")
+                for comparison in comparisons:
+                    pair = comparison.measure(port, yardstick, seconds)
+                    seen[comparison.name].append(pair)
+                    click.echo(f"  {comparison.said([pair])}")
+    click.echo("medians of the rounds")
+    for comparison in comparisons:
+        click.echo(f"  {comparison.said(seen[comparison.name])}")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class EventWriter:
         assert environment is not None
         pages = _RESERVE_PAGES + _RESERVE_PAGES_PER_STREAM * streams
         needed_bytes = size_bytes + pages * environment.page_bytes
-        full = environment.end_bytes + needed_bytes > environment.map_bytes
+        full = segment.size_bytes + needed_bytes > environment.map_bytes
         if segment.spans and (full or self._segments.outdone):
             self._segments.rotate()
 
