@@ -4,8 +4,7 @@ bench.ratios`.
 Penstock and the yardstick (bench/empty_server.py) run as processes of their own on loopback, the load
 generator as a third; yardstick and Penstock alternate, round by round, so that a noisy machine disturbs both
 alike. Each ratio is the median of the rounds. A commit takes its time however little is in it, so the ratio
-of single events grows with what waits for each: it is taken at several numbers of connections, and the target
-is for a server that has as much as it can do.
+of single events grows with what waits for each: it is taken with fewer and with more connections, too.
 """
 
 import contextlib
@@ -25,8 +24,7 @@ from typing import Final
 
 import click
 
-_SINGLE_TARGET: Final = 0.7
-_BATCH_TARGET: Final = 0.5
+_BATCH: Final = 100
 _BATCH_CONNECTIONS: Final = 32
 _CONF = """
 server: {{host: 127.0.0.1, port: {port}, name: bench, admin_token: bench-token}}
@@ -84,51 +82,68 @@ def load(
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Penstock beside a yardstick, under the same load: a path of each, and what one request brings."""
+class Load:
+    """What the generator does to one of the two servers. Measured once a round, whoever is compared by it."""
 
-    name: str
     path: str
-    yardstick: str
     connections: int
     events: int = 1
+    yardstick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Penstock beside the yardstick, under the same load."""
+
+    name: str
+    own: Load
+    other: Load
     target: float | None = None
 
-    def measure(self, port: int, yardstick: int, seconds: float) -> tuple[float, float]:
-        """Events a second of either, one after the other."""
-        other = load(
-            yardstick, self.yardstick, events=self.events, connections=self.connections, seconds=seconds
-        )
-        own = load(port, self.path, events=self.events, connections=self.connections, seconds=seconds)
-        return own["events_per_s"], other["events_per_s"]
-
-    def said(self, pairs: list[tuple[float, float]]) -> str:
-        """The ratio, its target, and the speeds."""
-        ratio = statistics.median(own / other for own, other in pairs)
-        own, other = (statistics.median(speeds) for speeds in zip(*pairs, strict=True))
+    def said(self, rounds: list[dict[Load, dict[str, float]]]) -> str:
+        """The ratio, its target, and the speeds: medians of the rounds."""
+        speeds = [(seen[self.own]["events_per_s"], seen[self.other]["events_per_s"]) for seen in rounds]
+        ratio = statistics.median(own / other for own, other in speeds)
+        own, other = (statistics.median(column) for column in zip(*speeds, strict=True))
+        p99_ms = statistics.median(seen[self.own]["p99_ms"] for seen in rounds)
         target = "" if self.target is None else f" (target {self.target})"
-        return f"{self.name}: {ratio:.2f}{target}; {own:.0f} ÷ {other:.0f} events/s"
+        return f"{self.name}: {ratio:.2f}{target}; {own:.0f} ÷ {other:.0f} events/s, p99 {p99_ms:.1f} ms"
+
+
+def _measured(what: Load, port: int, yardstick: int, seconds: float) -> dict[str, float]:
+    return load(
+        yardstick if what.yardstick else port,
+        what.path,
+        events=what.events,
+        connections=what.connections,
+        seconds=seconds,
+    )
 
 
 def _comparisons(connections: tuple[int, ...]) -> list[Comparison]:
-    most = connections[-1]
-    singles = [
+    def single(count: int) -> Load:
+        return Load("/v1/track", count)
+
+    def yardstick(path: str, count: int, events: int = 1) -> Load:
+        return Load(path, count, events, yardstick=True)
+
+    first, *others = connections
+    return [
+        Comparison("single ÷ empty handler", single(first), yardstick("/empty", first), 0.7),
+        Comparison("single ÷ handler that reads its body", single(first), yardstick("/read", first)),
         Comparison(
-            f"single ÷ empty handler, {count} connections",
-            "/v1/track",
-            "/empty",
-            count,
-            target=_SINGLE_TARGET if count == most else None,
-        )
-        for count in connections
+            "batch ÷ orjson.loads handler",
+            Load("/v1/batch", _BATCH_CONNECTIONS, _BATCH),
+            yardstick("/loads", _BATCH_CONNECTIONS, _BATCH),
+            0.5,
+        ),
+        *(
+            Comparison(
+                f"single ÷ empty handler, {count} connections", single(count), yardstick("/empty", count)
+            )
+            for count in others
+        ),
     ]
-    reading = Comparison(
-        f"single ÷ handler that reads its body, {most} connections", "/v1/track", "/read", most
-    )
-    batch = Comparison(
-        "batch ÷ orjson.loads handler", "/v1/batch", "/loads", _BATCH_CONNECTIONS, 100, _BATCH_TARGET
-    )
-    return [*singles, reading, batch]
 
 
 @click.command()
@@ -136,15 +151,16 @@ def _comparisons(connections: tuple[int, ...]) -> list[Comparison]:
 @click.option("--seconds", default=3.0, show_default=True, help="Seconds per measurement.")
 @click.option(
     "--connections",
-    default=(64, 256, 768),
+    default=(256, 64, 768),
     show_default=True,
     multiple=True,
-    help="Connections of the generator, once for each series of single events; the target is for the last.",
+    help="Connections of the generator for single events; the target is for the first number given.",
 )
 def main(rounds: int, seconds: float, connections: tuple[int, ...]) -> None:
     """Measure ingest against the yardstick and print the ratios."""
     comparisons = _comparisons(connections)
-    seen: dict[str, list[tuple[float, float]]] = {comparison.name: [] for comparison in comparisons}
+    loads = dict.fromkeys(each for comparison in comparisons for each in (comparison.other, comparison.own))
+    seen: list[dict[Load, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as directory:
         yardstick, port = free_port(), free_port()
         conf = Path(directory) / "penstock.yaml"
@@ -155,14 +171,13 @@ def main(rounds: int, seconds: float, connections: tuple[int, ...]) -> None:
             process(*penstock, port=port),
         ):
             for number in range(rounds):
+                seen.append({each: _measured(each, port, yardstick, seconds) for each in loads})
                 click.echo(f"round {number + 1} of {rounds}")
                 for comparison in comparisons:
-                    pair = comparison.measure(port, yardstick, seconds)
-                    seen[comparison.name].append(pair)
-                    click.echo(f"  {comparison.said([pair])}")
+                    click.echo(f"  {comparison.said(seen[-1:])}")
     click.echo("medians of the rounds")
     for comparison in comparisons:
-        click.echo(f"  {comparison.said(seen[comparison.name])}")
+        click.echo(f"  {comparison.said(seen)}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 One Penstock over real HTTP and a real Postgres (PENSTOCK_TEST_DATABASE_URL names another server; a database
 is made in it and dropped). The backlog is built while the destination cannot be reached; then the server is
-started again with one that can. Latency is counted from when a request was due, in several rounds, of which
-the median counts: a disk that stalls once makes the p99 of those seconds, flush or not. Memory is RssAnon,
-looked at every 0.2 s.
+started again with one that can. Latency is counted from when a request was due, in several rounds; the
+promise is for each. With few connections it has a part that is the generator's: one slow commit holds all of
+them, and what falls due meanwhile waits for one. Memory is RssAnon, looked at every 0.2 s.
 """
 
 import asyncio
@@ -32,10 +32,6 @@ from bench.ratios import free_port, load, process
 DATABASE: Final = "penstock_bench_under_flush"
 P99_MS_MAX: Final = 25.0
 _EVERY_S: Final = 0.2
-_CONNECTIONS: Final = 256
-"""So many that no request that is due waits for one: with 64, a commit of 10 ms holds all of them, and what
-falls due meanwhile waits in the generator, longer than it takes the server.
-"""
 _BATCH: Final = 100
 _WARM_S: Final = 1.0
 """A start reads the schema and learns shapes; what is measured is the flush after that."""
@@ -80,8 +76,9 @@ def watched(pid: int) -> Iterator[Memory]:
 class Box:
     """One data directory, started with a destination that can be reached or cannot."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, connections: int) -> None:
         self._folder = folder
+        self._connections = connections
         self._url = urlsplit(url)
         self.port = free_port()
 
@@ -125,7 +122,9 @@ class Box:
 
     def single(self, seconds: float, rate: float = 0) -> dict[str, float]:
         """Single events, at `rate` a second or as fast as they are answered."""
-        return load(self.port, "/v1/track", events=1, connections=_CONNECTIONS, seconds=seconds, rate=rate)
+        return load(
+            self.port, "/v1/track", events=1, connections=self._connections, seconds=seconds, rate=rate
+        )
 
     def fill(self, events: int) -> None:
         """Batches until so many events wait."""
@@ -133,8 +132,8 @@ class Box:
             load(self.port, "/v1/batch", events=_BATCH, connections=8, seconds=0.5)
 
 
-def rounds_of(box: Box, what: str, rounds: int, seconds: float, rate: float) -> float:
-    """The median p99 of single events at a rate, in ms; prints each round."""
+def rounds_of(box: Box, what: str, rounds: int, seconds: float, rate: float) -> list[float]:
+    """The p99 of single events at a rate, in ms, of each round; prints them."""
     seen = []
     for _ in range(rounds):
         figures = box.single(seconds, rate)
@@ -143,7 +142,7 @@ def rounds_of(box: Box, what: str, rounds: int, seconds: float, rate: float) -> 
             f"  {what}, {figures['requests_per_s']:.0f}/s: p50 {figures['p50_ms']:.1f} ms, "
             f"p99 {figures['p99_ms']:.1f} ms, at most {figures['max_ms']:.1f} ms; backlog {box.backlog()}"
         )
-    return statistics.median(seen)
+    return seen
 
 
 def measure(box: Box, backlog: int, rounds: int, seconds: float) -> None:
@@ -154,17 +153,21 @@ def measure(box: Box, backlog: int, rounds: int, seconds: float) -> None:
         alone = rounds_of(box, "destination away", rounds, seconds, half)
         with watched(pid) as away:
             box.fill(backlog)
-    click.echo(f"single events, destination away: {most:.0f}/s at most; p99 at half {alone:.1f} ms (median)")
+    click.echo(
+        f"single events, destination away: {most:.0f}/s at most; "
+        f"p99 at half {statistics.median(alone):.1f} ms (median)"
+    )
     click.echo(f"memory while the backlog grew: {away}")
     with box.server(reachable=True) as pid, watched(pid) as flushing:
         box.single(_WARM_S, half)
         during = rounds_of(box, "flushing", rounds, seconds, half)
         after = box.backlog()
         box.drained()
-    kept = "kept" if during < P99_MS_MAX else "NOT KEPT"
-    verdict = kept if after else "backlog too small to tell"
+    kept = sum(p99_ms < P99_MS_MAX for p99_ms in during)
+    verdict = "kept" if kept == rounds else f"NOT KEPT, but in {kept} of {rounds} rounds"
     click.echo(
-        f"at half load during a flush: p99 {during:.1f} ms (median; under {P99_MS_MAX:.0f}: {verdict})"
+        f"at half load during a flush: p99 {statistics.median(during):.1f} ms (median; "
+        f"promise: each under {P99_MS_MAX:.0f}; {verdict if after else 'backlog too small to tell'})"
     )
     click.echo(f"memory meanwhile, until drained: {flushing}")
     with box.server(reachable=False):
@@ -186,8 +189,9 @@ async def _database(url: str, sql: str) -> None:
 @click.command()
 @click.option("--backlog", default=200_000, show_default=True, help="Events to flush.")
 @click.option("--rounds", default=5, show_default=True, help="Measurements of ingest, with and without.")
-@click.option("--seconds", default=3.0, show_default=True, help="Seconds per measurement of ingest.")
-def main(backlog: int, rounds: int, seconds: float) -> None:
+@click.option("--seconds", default=4.0, show_default=True, help="Seconds per measurement of ingest.")
+@click.option("--connections", default=64, show_default=True, help="Connections of the generator.")
+def main(backlog: int, rounds: int, seconds: float, connections: int) -> None:
     """Measure ingest latency with and without a flush, the flush, and memory."""
     url = os.environ.get("PENSTOCK_TEST_DATABASE_URL", DEFAULT_URL)
     drop = f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"
@@ -195,7 +199,7 @@ def main(backlog: int, rounds: int, seconds: float) -> None:
     asyncio.run(_database(url, f"CREATE DATABASE {DATABASE}"))
     try:
         with tempfile.TemporaryDirectory() as folder:
-            measure(Box(Path(folder), url), backlog, rounds, seconds)
+            measure(Box(Path(folder), url, connections), backlog, rounds, seconds)
     finally:
         asyncio.run(_database(url, drop))
 
