@@ -4,7 +4,9 @@ One Penstock over real HTTP and a real Postgres (PENSTOCK_TEST_DATABASE_URL name
 is made in it and dropped). The backlog is built while the destination cannot be reached; then the server is
 started again with one that can. Latency is counted from when a request was due, in several rounds; the
 promise is for each. With few connections it has a part that is the generator's: one slow commit holds all of
-them, and what falls due meanwhile waits for one. Memory is RssAnon, looked at every 0.2 s.
+them, and what falls due meanwhile waits for one. An answer waits for the disk, so beside each round stands
+how long that took at most with a page that is not ours: a disk that stops for 40 ms once in a round takes
+the round's p99 with it. Memory is RssAnon, looked at every 0.2 s.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -32,6 +34,8 @@ from bench.ratios import free_port, load, process
 DATABASE: Final = "penstock_bench_under_flush"
 P99_MS_MAX: Final = 25.0
 _EVERY_S: Final = 0.2
+_DISK_EVERY_S: Final = 0.01
+_PAGE_BYTES: Final = 4096
 _BATCH: Final = 100
 _WARM_S: Final = 1.0
 """A start reads the schema and learns shapes; what is measured is the flush after that."""
@@ -71,6 +75,37 @@ def watched(pid: int) -> Iterator[Memory]:
     finally:
         done.set()
         thread.join()
+
+
+class Disk:
+    """What the disk of `folder` does to anyone: the fdatasync of one page, a hundred times a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self._longest_s = 0.0
+        self._done = threading.Event()
+        self._file = os.open(folder / "page", os.O_WRONLY | os.O_CREAT, 0o600)
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._done.set()
+        self._thread.join()
+        os.close(self._file)
+
+    def longest_ms(self) -> float:
+        """Since the last time this was asked."""
+        longest_s, self._longest_s = self._longest_s, 0.0
+        return 1000 * longest_s
+
+    def _watch(self) -> None:
+        while not self._done.wait(_DISK_EVERY_S):
+            os.pwrite(self._file, os.urandom(_PAGE_BYTES), 0)
+            began_s = time.perf_counter()
+            os.fdatasync(self._file)
+            self._longest_s = max(self._longest_s, time.perf_counter() - began_s)
 
 
 class Box:
@@ -132,25 +167,27 @@ class Box:
             load(self.port, "/v1/batch", events=_BATCH, connections=8, seconds=0.5)
 
 
-def rounds_of(box: Box, what: str, rounds: int, seconds: float, rate: float) -> list[float]:
+def rounds_of(box: Box, disk: Disk, what: str, rounds: int, seconds: float, rate: float) -> list[float]:
     """The p99 of single events at a rate, in ms, of each round; prints them."""
     seen = []
     for _ in range(rounds):
+        disk.longest_ms()
         figures = box.single(seconds, rate)
         seen.append(figures["p99_ms"])
         click.echo(
             f"  {what}, {figures['requests_per_s']:.0f}/s: p50 {figures['p50_ms']:.1f} ms, "
-            f"p99 {figures['p99_ms']:.1f} ms, at most {figures['max_ms']:.1f} ms; backlog {box.backlog()}"
+            f"p99 {figures['p99_ms']:.1f} ms, at most {figures['max_ms']:.1f} ms; "
+            f"the disk at most {disk.longest_ms():.1f} ms; backlog {box.backlog()}"
         )
     return seen
 
 
-def measure(box: Box, backlog: int, rounds: int, seconds: float) -> None:
+def measure(box: Box, disk: Disk, backlog: int, rounds: int, seconds: float) -> None:
     """Runs the phases and prints what was seen."""
     with box.server(reachable=False) as pid:
         most = box.single(seconds)["requests_per_s"]
         half = most / 2
-        alone = rounds_of(box, "destination away", rounds, seconds, half)
+        alone = rounds_of(box, disk, "destination away", rounds, seconds, half)
         with watched(pid) as away:
             box.fill(backlog)
     click.echo(
@@ -160,7 +197,7 @@ def measure(box: Box, backlog: int, rounds: int, seconds: float) -> None:
     click.echo(f"memory while the backlog grew: {away}")
     with box.server(reachable=True) as pid, watched(pid) as flushing:
         box.single(_WARM_S, half)
-        during = rounds_of(box, "flushing", rounds, seconds, half)
+        during = rounds_of(box, disk, "flushing", rounds, seconds, half)
         after = box.backlog()
         box.drained()
     kept = sum(p99_ms < P99_MS_MAX for p99_ms in during)
@@ -198,8 +235,8 @@ def main(backlog: int, rounds: int, seconds: float, connections: int) -> None:
     asyncio.run(_database(url, drop))
     asyncio.run(_database(url, f"CREATE DATABASE {DATABASE}"))
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            measure(Box(Path(folder), url, connections), backlog, rounds, seconds)
+        with tempfile.TemporaryDirectory() as folder, Disk(Path(folder)) as disk:
+            measure(Box(Path(folder), url, connections), disk, backlog, rounds, seconds)
     finally:
         asyncio.run(_database(url, drop))
 
