@@ -1,9 +1,9 @@
 """Column types: what a value becomes. Pure and total: no value of JSON raises here, `None` means "does not
 fit".
 
-A new column gets the smallest type that holds every value the batch has for it; an existing column never
-changes, so a value is converted to it or does not fit (and then goes to `_unmapped_data`). Rules:
-reference, Jitsu Next 3.5 and 3.6.
+A new column gets the smallest common type of the values that the batch has for it. An existing column never
+changes, so a value is converted to it or does not fit, and then goes to `_unmapped_data`; in a new one that
+can only be a whole number between two doubles, beside fractions. Rules: reference, Jitsu Next 3.5 and 3.6.
 
 Wire types are the six that Penstock creates and encodes. A column of any other type (a user's enum, uuid,
 numeric) is sent as the nearest wire type and cast by Postgres in the merge; what can be checked cheaply is
