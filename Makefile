@@ -28,7 +28,8 @@ run: $(RUN_STAMP)  ## Install, then start Penstock with everything in ./data (op
 test: lint  ## Lint, check types, run the tests against a real Postgres (PENSTOCK_TEST_DATABASE_URL, else the embedded one)
 	$(PYTHON) -m pytest -m "not long" $(ARGS)
 
-test-long: $(DEV_STAMP)  ## The long runs: soak, random kills, real SDKs (installs them once outside the checkout; says what it skips)
+test-long: $(DEV_STAMP)  ## The long runs: new examples for the properties, soak, random kills, real SDKs (installs them once outside the checkout; says what it skips)
+	$(PYTHON) -m pytest tests/property -m "not long" --hypothesis-profile random
 	$(PYTHON) -m pytest -m long -rs $(ARGS)
 
 lint: $(DEV_STAMP)  ## Check style, formatting and types

@@ -45,7 +45,7 @@ SCHEMA = (
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 def test_answers_conform(case: schemathesis.Case, server: Penstock) -> None:
     headers = {"X-Admin-Token": ADMIN_TOKEN, "X-Write-Key": SERVER_KEY}
     url = f"http://127.0.0.1:{server.port}"

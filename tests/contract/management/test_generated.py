@@ -18,7 +18,7 @@ SCHEMA.config.generation.update(modes=[GenerationMode.POSITIVE])
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 def test_what_a_schema_makes_is_taken(case: schemathesis.Case, api: Api) -> None:
     kind = case.operation.path.rpartition("/")[2]
     answer = api.config("POST", kind, case.body)

@@ -81,7 +81,7 @@ _queries = st.sampled_from(["", "?wk=" + SERVER_KEY, "?writeKey=%ff%00", "?&=&&w
 )
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(_PATHS),
     body=_bodies,
@@ -125,7 +125,7 @@ _parameters = st.lists(
 ).map(lambda pairs: "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     path=st.sampled_from(_PIXELS),
     key=_keys,
@@ -141,7 +141,7 @@ def test_any_query_of_a_pixel_gets_a_gif(
     assert (answer.status, answer.headers["content-type"]) == (200, "image/gif")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from(["GET", "GET", "HEAD", "OPTIONS", "POST", "PUT"]),
     path=st.sampled_from(_DOCUMENTS),

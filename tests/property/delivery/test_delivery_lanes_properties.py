@@ -30,7 +30,7 @@ def test_packed_offsets_come_back(offsets: list[int]) -> None:
     assert unpack(pack(offsets)) == offsets
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(STEPS)
 def test_each_offset_is_parked_once(steps: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -167,12 +167,7 @@ def pieces(events: list[Any], cuts: set[int]) -> Iterator[list[Any]]:
     events=st.lists(st.tuples(st.integers(0, 1), EVENTS), min_size=1, max_size=10),
     cuts=st.sets(st.integers(1, 9)),
 )
-@settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_batches_of_two_links_give_the_tables_of_the_reference(
     database: str, name: LayoutName, events: list[tuple[int, dict[str, Any]]], cuts: set[int]
 ) -> None:

@@ -94,7 +94,7 @@ def _not_strict(constant: str) -> Any:
     raise AssertionError(constant)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.one_of(bodies(), st.binary(max_size=40)), FACTS)
 def test_any_bytes(body: bytes, facts: RequestFacts) -> None:
     check(body, facts, decode_event(body, facts, LIMITS))
@@ -103,14 +103,14 @@ def test_any_bytes(body: bytes, facts: RequestFacts) -> None:
     assert key is None or key
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(BATCHES, FACTS)
 def test_any_batch(batch: dict[str, Any], facts: RequestFacts) -> None:
     body = json.dumps(batch).encode()
     check(body, facts, decode_batch(body, facts, LIMITS))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS, FACTS)
 def test_strict_and_repaired_paths_agree(event: dict[str, Any], facts: RequestFacts) -> None:
     """The fast path and the slow path (forced by a byte order mark) make the same event of the same body."""

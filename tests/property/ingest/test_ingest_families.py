@@ -98,7 +98,7 @@ def _not_strict(constant: str) -> Any:
     raise AssertionError(constant)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(bodies(), st.binary(max_size=40)), FACTS)
 def test_any_classic_bytes(body: bytes, facts: RequestFacts) -> None:
     check(facts, decode_classic(body, facts, LIMITS))
@@ -123,7 +123,7 @@ def _utf8(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(json.loads(text)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(EVENTS, min_size=1, max_size=4), FACTS)
 def test_strict_and_repaired_paths_agree(events: list[Any], facts: RequestFacts) -> None:
     body = json.dumps(_utf8(events)).encode()
@@ -136,7 +136,7 @@ def test_strict_and_repaired_paths_agree(events: list[Any], facts: RequestFacts)
 SHARED = st.dictionaries(st.sampled_from(["user", "x", "y", "event_type", "eventn_ctx"]), VALUES, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SHARED, st.lists(EVENTS, min_size=1, max_size=4), FACTS)
 def test_a_template_is_a_merge(template: Any, events: list[Any], facts: RequestFacts) -> None:
     template, events = _utf8(template), _utf8(events)
@@ -148,7 +148,7 @@ def test_a_template_is_a_merge(template: Any, events: list[Any], facts: RequestF
     assert restored(one) == restored(two)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.one_of(EVENTS.map(_utf8), st.just("{broken")), min_size=1, max_size=5),
     st.lists(st.sampled_from(["\n", "\r\n", "\n\n", "\n \t\r\n"]), min_size=5, max_size=5),
@@ -170,7 +170,7 @@ def test_any_lines(events: list[Any], ends: list[str], start: str, facts: Reques
         assert restored(result) == restored(good)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(EVENTS, st.lists(EVENTS, max_size=3)), FACTS)
 def test_an_array_is_a_batch(events: Any, facts: RequestFacts) -> None:
     array = events if isinstance(events, list) else [events]
@@ -196,7 +196,7 @@ QUERIES = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(QUERIES, st.sampled_from(["segment", "jitsu", "classic"]), FACTS)
 def test_any_pixel(query: str, dialect: Any, facts: RequestFacts) -> None:
     body = pixel_event(dialect, facts.path_type, query)

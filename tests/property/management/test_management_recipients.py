@@ -65,7 +65,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Objects]:
 
 
 @given(number=st.integers(0, len(GUARDS) - 1), change=CHANGES)
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_stored_password_goes_nowhere_else(objects: Objects, number: int, change: dict[str, Any]) -> None:
     try:
         value = objects.candidate("destination", {"id": f"d{number}", **change}, "default")

@@ -130,4 +130,4 @@ class WalMachine(RuleBasedStateMachine):
 
 
 TestWal = WalMachine.TestCase
-TestWal.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestWal.settings = settings(max_examples=25, stateful_step_count=25)

@@ -85,7 +85,7 @@ def test_no_event_can_take_a_name_of_ours(raw, purpose):
     assert table_name(ours) != ours
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=names, keys=st.lists(names, min_size=1, max_size=25, unique_by=column_name))
 async def test_any_names_round_trip(database, table, keys):
     reserved = {"message_id", "timestamp", "_stream", "_unmapped_data"}

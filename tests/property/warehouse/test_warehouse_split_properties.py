@@ -67,7 +67,7 @@ def loads(text):
 
 
 @pytest.mark.parametrize("existing_wins", [False, True])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=rows, cuts=st.sets(st.integers(1, 13)))
 async def test_any_split_gives_the_table_of_the_reference(database, rows, cuts, existing_wins):
     sql = await asyncpg.connect(database)
@@ -119,7 +119,7 @@ def daily_reference(rows):
     return Counter(table.values())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=daily_rows, cuts=st.sets(st.integers(1, 9)))
 async def test_any_split_gives_the_same_partitioned_table(database, rows, cuts):
     sql = await asyncpg.connect(database)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.catalog import (
@@ -198,7 +198,6 @@ def test_a_moment_without_an_offset_is_utc() -> None:
     assert moment_ms("1969-12-31T23:59:59Z") == -1_000
 
 
-@settings(deadline=None)  # schemas are made in it: on a busy box that takes long once in a while
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), JSON, max_size=4))
 def test_any_document_is_taken_or_explained(value: dict[str, object]) -> None:
     for normalize, shape in (

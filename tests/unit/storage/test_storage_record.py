@@ -40,7 +40,7 @@ group = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(group, min_size=1, max_size=12))
 def test_what_is_packed_is_unpacked(groups: list[tuple[bytes, list[bytes]]]) -> None:
     assert unpacked(packed(groups)) == expected(groups)
