@@ -16,6 +16,7 @@ _ORIGIN = re.compile(
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMA_BYTES_MAX = 63  # what Postgres keeps of a name
 _KEY_COLUMNS_MAX = 31  # an index of Postgres has 32: one is the stream, and of a partition the day another
+_PIPELINE_KEY = "dk_"  # contract.md, Credentials: a browser key
 START_WORDS = ("oldest", "now")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{\{\s*(?:\.[^{}.\s]+)+\s*\}\})+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,6 +56,8 @@ def _keys(streams: Mapping[str, Stream]) -> Iterator[Fault]:
                 if known is None:
                     yield Fault(path, "has no secret", "give its plaintext; it is kept as a hash")
                     continue
+                if field == "server_keys" and (key.token or "").startswith(_PIPELINE_KEY):
+                    yield Fault(path, f"is a browser key, as all {_PIPELINE_KEY}…", "list it in browser_keys")
                 if known in seen:
                     yield Fault(path, f"is the same key as {seen[known]}", "give every key its own text")
                 seen.setdefault(known, path)

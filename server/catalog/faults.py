@@ -91,7 +91,7 @@ def _message(error: Any, kind: str, path: list[str | int]) -> str:
         return f"{given} is of a type that does not fit"
     limits = {"Minimum": "at least", "Maximum": "at most", "ExclusiveMinimum": "more than"}
     if kind in limits:
-        return f"must be {limits[kind]} {error.kind.limit:g}, not {given}"
+        return f"must be {limits[kind]} {error.kind.limit:.12g}, not {given}"
     if kind == "MinLength":
         return "must not be empty"
     if kind == "MaxLength":

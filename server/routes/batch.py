@@ -1,6 +1,7 @@
 """The batch family: `{"batch": […]}` bodies, and arrays. A bad item sinks no good one; it is listed."""
 
 from server.ingest import Decoded, decode_batch
+from server.routes import jitsu
 from server.routes.family import Family, IngestRoute, listing
 from server.routes.gateway import error_body
 
@@ -27,6 +28,7 @@ FAMILY = Family("batch", error_body)
 def routes() -> dict[str, IngestRoute]:
     """Every path of the family."""
     named = IngestRoute(FAMILY, _success, decode_batch, needs_identity=True)
-    return dict.fromkeys(_V1_PATHS, named) | dict.fromkeys(
-        _OTHER_PATHS, IngestRoute(FAMILY, _success, decode_batch)
-    )
+    return dict.fromkeys(_V1_PATHS, named) | {
+        path: IngestRoute(FAMILY, _success, decode_batch, host_fallback=path.startswith(jitsu.PREFIXES))
+        for path in _OTHER_PATHS
+    }

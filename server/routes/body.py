@@ -6,7 +6,7 @@ requests at once are refused instead of filling memory. Event-loop thread, but f
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +31,7 @@ _CONTEXT: Final = Context()  # one for all: without it, each call is given a cop
 _DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERLOADED: Final = Refusal("overloaded", "too many bytes in flight; try again")
 _TOO_SLOW: Final = Refusal("body_timeout", "the body did not arrive in time")
+_ENCODED: Final = Refusal("unsupported_encoding", "Content-Encoding must be gzip or identity")
 # Mostly there is nobody left to answer; but a client may have closed its half only.
 _CUT_SHORT: Final = Refusal("body_timeout", "the connection ended before the body was complete")
 
@@ -105,8 +106,9 @@ class Bodies:
         task = asyncio.current_task()
         assert task is not None
         self._reading[task] = now_s
+        parts = _resumable(transport)
         try:
-            body = await transport() if declared >= 0 else await self._chunks(transport)
+            body = await transport() if declared >= 0 else await self._chunks(parts)
         except ProtocolClosed:
             return _CUT_SHORT
         except asyncio.CancelledError:
@@ -115,15 +117,18 @@ class Bodies:
             return _TOO_SLOW
         finally:
             self._reading.pop(task, None)
-        encoding = headers.get("content-encoding")
-        if upload and not isinstance(body, Refusal):
+        if isinstance(body, Refusal):
+            await self._swallow(parts)
+            return body
+        encoding = _encoding(headers)
+        if encoding not in ("", "gzip"):
+            return _ENCODED
+        if upload:
             content_type = headers.get("content-type") or ""
             bytes_max = self._limits.body_bytes_max
             async with self._threads:
-                return await asyncio.to_thread(uploaded_file, body, content_type, encoding or "", bytes_max)
-        if encoding is None or isinstance(body, Refusal):
-            return body
-        return await self._decoded(body, encoding.strip().lower())
+                return await asyncio.to_thread(uploaded_file, body, content_type, encoding, bytes_max)
+        return await self._inflated(body) if encoding else body
 
     def reserve(self, declared: int) -> Refused | None:
         """Why a body of that length cannot be read now; None once its bytes are reserved. Give them back with
@@ -143,22 +148,24 @@ class Bodies:
         A client that is still sending when the connection closes sees a broken pipe instead of the refusal,
         and sends it all again.
         """
-        if declared == 0 or declared > _DISCARD_BYTES_MAX:
-            return
+        if 0 != declared <= _DISCARD_BYTES_MAX:
+            await self._swallow(transport)
+
+    async def _swallow(self, rest: AsyncIterable[bytes]) -> None:
         left = _DISCARD_BYTES_MAX
         with contextlib.suppress(TimeoutError, ProtocolClosed):
             async with asyncio.timeout(self._limits.timeout_s):
-                async for part in transport:
+                async for part in rest:
                     left -= len(part)
                     if left < 0:
                         return
 
-    async def _chunks(self, transport: Transport) -> bytes | Refusal:
+    async def _chunks(self, chunks: AsyncIterable[bytes]) -> bytes | Refusal:
         """A body of unknown length; while it grows, so does what is reserved for it."""
         parts: list[bytes] = []
         size, reserved = 0, _UNKNOWN_BYTES
         try:
-            async for part in transport:
+            async for part in chunks:
                 parts.append(part)
                 size += len(part)
                 if size > self._limits.body_bytes_max:
@@ -181,11 +188,7 @@ class Bodies:
     def _has_room(self, size: int) -> bool:
         return self._counters.in_flight_bytes + size <= self._limits.in_flight_bytes_max
 
-    async def _decoded(self, body: bytes, encoding: str) -> bytes | Refusal:
-        if encoding in ("identity", ""):
-            return body
-        if encoding not in ("gzip", "x-gzip"):
-            return Refusal("unsupported_encoding", "Content-Encoding must be gzip or identity")
+    async def _inflated(self, body: bytes) -> bytes | Refusal:
         if len(body) <= _INFLATE_INLINE_BYTES_MAX:
             plain = inflate(body, min(_INFLATED_INLINE_BYTES_MAX, self._limits.body_bytes_max))
             if not isinstance(plain, Refusal) or plain.slug != "too_large":
@@ -197,9 +200,22 @@ class Bodies:
         return Refusal("too_large", f"the body is larger than {self._limits.body_bytes_max} bytes")
 
 
+async def _resumable(transport: Transport) -> AsyncIterator[bytes]:
+    """The chunks of a body, for several loops one after the other: a transport takes one only."""
+    async for part in transport:
+        yield part
+
+
 def reserved_bytes(declared: int) -> int:
     """What is reserved for a body of that length, -1 if it is not known."""
     return declared if declared >= 0 else _UNKNOWN_BYTES
+
+
+def _encoding(headers: RequestHeaders) -> str:
+    """What Content-Encoding names beside `identity`, in all its headers: nothing, `gzip`, or something else."""
+    named = ",".join(headers.get_all("content-encoding")).lower().split(",")
+    left = [name for name in map(str.strip, named) if name not in ("", "identity")]
+    return "gzip" if left == ["x-gzip"] else ",".join(left)
 
 
 def declared_length(headers: RequestHeaders) -> int:

@@ -33,6 +33,7 @@ _SCRIPTS: Final = {
     "/d.js": "Datafly",
 }
 _ANALYTICS_JS: Final = re.compile(r"/analytics\.js/v1/[^/]+/analytics(\.min)?\.js")
+_CREDENTIALS: Final = ("authorization", "x-write-key")
 # Pages load them each time they open: short enough that a change of the configuration reaches them soon.
 _CACHE: Final = ("cache-control", "public, max-age=300")
 
@@ -72,8 +73,8 @@ class Documents:
         origin = scope.headers.get("origin")
         if scope.method != "GET":
             return self._answers.other_method(gateway.FAMILY, scope.method, origin, transport)
-        authorization = (scope.headers.get("authorization") or "").encode()
-        key = path_key or find_key({b"authorization": authorization}, scope.query_string.encode()) or ""
+        named = {name.encode(): (scope.headers.get(name) or "").encode() for name in _CREDENTIALS}
+        key = path_key or find_key(named, scope.query_string.encode()) or ""
         grant = self._keys.grant(key)
         url = self._public_url or self._url(scope)
         refused = _refusal(grant, origin, url)

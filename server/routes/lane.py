@@ -38,7 +38,7 @@ from server.routes.appends import CountedAppend, PlainAppend
 from server.routes.body import Bodies, declared_length, reserved_bytes
 from server.routes.family import IngestRoute
 from server.routes.pixel import Gifs
-from server.routes.refusal import Refused, defect, rate_limited, refused_as, store_refused
+from server.routes.refusal import Refused, all_refused, defect, rate_limited, refused_as, store_refused
 from server.routes.rsgi import Reading, RequestHeaders, Scope, Transport, peer_address
 from storage import StorageError, Wal
 
@@ -262,9 +262,7 @@ class IngestLane:
             for error in decoded.errors:
                 counters.refused[error.slug] += 1
             if not decoded.items:
-                first = decoded.errors[0]
-                text = f"every event is refused; the first: {first.message}"
-                return Refused(first.slug, text, errors=decoded.errors)
+                return all_refused(decoded.errors)
         if (bucket := grant.bucket) is not None:
             now_s = self._clock.monotonic_s()
             wait_s = bucket.take(len(decoded.items), now_s)

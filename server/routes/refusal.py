@@ -46,6 +46,12 @@ def refused_as(refusal: Refusal) -> Refused:
     return Refused(refusal.slug, refusal.detail)
 
 
+def all_refused(errors: Sequence[ItemError]) -> Refused:
+    """400, whatever is wrong with the events of a batch: 413 would be said of the body."""
+    slug = next((error.slug for error in errors if error.slug != "too_large"), "invalid_event")
+    return Refused(slug, f"every event is refused; the first: {errors[0].message}", errors=errors)
+
+
 def rate_limited(bucket: TokenBucket, wait_s: float, now_s: float) -> Refused:
     """429 with the RateLimit fields of the IETF draft (draft-ietf-httpapi-ratelimit-headers): one policy, the
     key's bucket.

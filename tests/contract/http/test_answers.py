@@ -164,6 +164,8 @@ def test_no_key_or_an_unknown_one_is_401(server: Penstock, headers: dict[str, st
 def test_a_keyless_request_goes_to_the_stream_of_its_host_on_jitsu_paths_only(server: Penstock) -> None:
     body = json.dumps(_PAGE).encode()
     assert server.request("POST", "/api/s/page", body, {"Host": "data.example.com"}).status == 200
+    batch = json.dumps([_PAGE | {"type": "page"}]).encode()
+    assert server.request("POST", "/api/s/s2s/batch", batch, {"Host": "data.example.com"}).status == 200
     assert server.request("POST", "/v1/page", body, {"Host": "data.example.com"}).status == 401
 
 
@@ -224,8 +226,23 @@ def test_gzip(server: Penstock) -> None:
         "Content-Type": "application/x-www-form-urlencoded",
     }
     assert server.request("POST", "/v1/batch", body, headers).json["okEvents"] == 1
-    headers["Content-Encoding"] = "br"
-    assert server.request("POST", "/v1/batch", body, headers).status == 415
+    headers["Content-Encoding"] = "Identity, X-GZip"
+    assert server.request("POST", "/v1/batch", body, headers).json["okEvents"] == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/api/v1/events/bulk"])
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip"])
+def test_other_encodings(server: Penstock, path: str, encoding: str) -> None:
+    headers = {"X-Write-Key": SERVER_KEY, "Content-Encoding": encoding}
+    assert server.request("POST", path, b"{}", headers).status == 415
+
+
+def test_a_batch_of_bad_events_is_400_whatever_the_first_one_is(server: Penstock) -> None:
+    large, other = track("large", text="x" * 1_000_001), track("b") | {"type": "no"}
+    for batch, code in (([large, other], "unknown_type"), ([large], "invalid_event")):
+        answer = server.post("/v1/batch", {"batch": batch})
+        assert (answer.status, answer.json["code"]) == (400, code)
+        assert answer.json["errors"][0]["code"] == "too_large"
 
 
 def test_too_large(server: Penstock) -> None:

@@ -43,14 +43,12 @@ def test_any_key_in_the_path(server: Penstock, in_path: str) -> None:
 
 
 @pytest.mark.parametrize("path", _CONFIG)
-@pytest.mark.parametrize("where", ["query", "basic"])
+@pytest.mark.parametrize("where", ["query", "basic", "header"])
 def test_rudder_source_config(server: Penstock, path: str, where: str) -> None:
     basic = base64.b64encode(f"{BROWSER_KEY}:".encode()).decode()
-    answer = (
-        _get(server, path + _CONFIG_QUERY)
-        if where == "query"
-        else _get(server, path, Authorization=f"Basic {basic}")
-    )
+    query = _CONFIG_QUERY if where == "query" else ""
+    headers = {"basic": {"Authorization": f"Basic {basic}"}, "header": {"X-Write-Key": BROWSER_KEY}}
+    answer = _get(server, path + query, **headers.get(where, {}))
     source = answer.json["source"]
     assert (answer.status, source["enabled"], source["writeKey"]) == (200, True, BROWSER_KEY)
     assert (source["destinations"], source["connections"], source["dataplanes"]) == ([], [], {})

@@ -80,6 +80,16 @@ def test_a_body_that_nobody_wants_is_taken_in_before_the_refusal(server: Penstoc
     assert answer.startswith(b"HTTP/1.1 40")
 
 
+def test_a_body_of_unknown_length_that_grows_too_large_is_taken_in_before_the_refusal(
+    server: Penstock,
+) -> None:
+    chunk = b"%x\r\n%s\r\n" % (1_000_000, b" " * 1_000_000)
+    head = _request("/v1/batch", b"", headers=_CLOSE)
+    chunked = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    answer = _converse(server, chunked + 40 * chunk + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">xHBBI", len(payload), kind, flags, stream) + payload
 

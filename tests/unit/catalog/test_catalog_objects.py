@@ -215,6 +215,10 @@ def test_any_document_is_taken_or_explained(value: dict[str, object]) -> None:
             assert not faults
 
 
+def test_a_pipeline_key_is_no_server_key() -> None:
+    assert check([stream({"server_keys": ["dk_live_x"]})], [], []) == ["streams.s.server_keys[0]"]
+
+
 def test_a_host_falls_back_to_one_stream_only() -> None:
     first = stream({"domains": ["Data.example:443"], "domain_fallback": True})
     second = msgspec.structs.replace(first, id="t", domains=("data.example",))

@@ -10,6 +10,7 @@ import pytest
 from server.counters import IngestCounters
 from server.ingest import Refusal
 from server.routes.body import Bodies, BodyLimits
+from tests.unit.routes.headers import Headers
 
 _MAX = 10_000_000
 
@@ -21,7 +22,7 @@ async def _read(packed: bytes, bytes_max: int = _MAX) -> tuple[bytes | Refusal, 
         return packed
 
     bodies = Bodies(BodyLimits(bytes_max, 10 * _MAX, 10.0), IngestCounters())
-    headers: Any = {"content-encoding": "gzip"}
+    headers: Any = Headers({"content-encoding": "gzip"})
     reading: Any = transport
     others = asyncio.create_task(asyncio.sleep(0))
     plain = await bodies.read(headers, reading, len(packed), 0.0, upload=False)
@@ -59,7 +60,7 @@ async def test_what_is_reserved_for_a_body_of_unknown_length_grows_with_it(
             seen.append(counters.in_flight_bytes)
             yield bytes(60_000)
 
-    headers: Any = {}
+    headers: Any = Headers()
     reading: Any = transport()
     assert bodies.reserve(-1) is None
     body = await bodies.read(headers, reading, -1, 0.0, upload=False)

@@ -21,13 +21,14 @@ from server.settings import load
 from server.translation.ingest import body_limits
 from storage import Store, StoreOptions
 from tests.running import SERVER_KEY, configuration
+from tests.unit.routes.headers import Headers
 
 
 class _Request:
     """A request and its transport, as Granian would give them."""
 
     def __init__(self) -> None:
-        self.headers = {"x-write-key": SERVER_KEY, "content-length": "2"}
+        self.headers = Headers({"x-write-key": SERVER_KEY, "content-length": "2"})
         self.scope: Any = SimpleNamespace(
             method="POST", path="/v1/track", query_string="", client="127.0.0.1:1", headers=self.headers
         )
