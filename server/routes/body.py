@@ -212,7 +212,7 @@ def reserved_bytes(declared: int) -> int:
 
 
 def _encoding(headers: RequestHeaders) -> str:
-    """What Content-Encoding names beside `identity`, in all its headers: nothing, `gzip`, or something else."""
+    """What Content-Encoding names beside `identity`, in all its headers: nothing, `gzip` or another."""
     named = ",".join(headers.get_all("content-encoding")).lower().split(",")
     left = [name for name in map(str.strip, named) if name not in ("", "identity")]
     return "gzip" if left == ["x-gzip"] else ",".join(left)
