@@ -16,6 +16,7 @@ from operator import attrgetter
 from server.warehouse import locks, merge, progress
 from server.warehouse.batch import Batch, Flushed, Inherited, LinkKey, LocalProgress, Takeover
 from server.warehouse.connection import Connections, PostgresConfig, Session
+from server.warehouse.drift import TableChanged, require_types
 from server.warehouse.encode import Breathe, Encoded, Encoding
 from server.warehouse.errors import (
     TRANSLATED,
@@ -152,7 +153,7 @@ class Destination:
             flushed = await self._flush(key, batch, grouped)
         except TableLocked as error:
             raise await self._told(error) from error
-        except TRANSLATED as error:
+        except (*TRANSLATED, TableChanged) as error:
             self._tables.forget(list(grouped))
             raise unavailable(f"flush to {self.config.place}", error) from error
         result = replace(
@@ -195,9 +196,9 @@ class Destination:
         for last_try in (False, False, True):
             try:
                 return await self._attempt(key, batch, grouped, careful)
-            except TRANSLATED as error:
+            except (*TRANSLATED, TableChanged) as error:
                 row_fault = is_row_fault(error) or is_repeat(error)
-                if last_try or not (row_fault or is_stale(error)):
+                if last_try or not (row_fault or isinstance(error, TableChanged) or is_stale(error)):
                     raise
                 careful = careful or row_fault
                 self._tables.forget(list(grouped))
@@ -243,6 +244,7 @@ class Destination:
             for load in loads:
                 with touching(load.plan.shape.schema, load.plan.shape.name):
                     await merge.load(session, load.plan, load.staging, load.encoding.rows())
+        await require_types(session, [load.plan for load in loads])
         await progress.advance(session, key, batch)
         await _commit(session, f"commit a batch to {self.config.place}")
         return True
