@@ -3,7 +3,7 @@
 Pure: no HTTP, no storage, no clock.
 """
 
-from server.ingest.bodies import body_api_key, body_write_key
+from server.ingest.bodies import body_api_key, body_write_key, file_api_key
 from server.ingest.classic_bodies import decode_classic, decode_lines
 from server.ingest.decode import decode_batch, decode_event
 from server.ingest.head import UnknownHeadError
@@ -43,6 +43,7 @@ __all__ = [
     "decode_classic",
     "decode_event",
     "decode_lines",
+    "file_api_key",
     "inflate",
     "message_hash",
     "pixel_event",

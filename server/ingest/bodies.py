@@ -43,6 +43,12 @@ def body_api_key(body: bytes) -> str | None:
     return _key(body, classic=True)
 
 
+def file_api_key(content: bytes) -> str | None:
+    """The key in an uploaded file: in its first line, or in all of it, if it is one array."""
+    first_line = content.lstrip(_BLANK).partition(b"\n")[0]
+    return body_api_key(first_line) or body_api_key(content)
+
+
 def _key(body: bytes, classic: bool) -> str | None:
     try:
         require_utf8(body)

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import asdict
 
-from server.ingest.envelope import MESSAGE_ID_LENGTH_MAX, Fault, mend_ids, text_of
+from server.ingest.envelope import MESSAGE_ID_LENGTH_MAX, Fault, mend_ids, text_of, without_nul
 from server.ingest.lenient import Repairs
 from server.ingest.values import TABLE_KEY, Event
 
@@ -47,7 +48,37 @@ class ClassicEnvelope(msgspec.Struct, gc=False):
     events: list[Raw] | dict[str, Raw] | str | float | bool | None = None
 
 
+class _Batch(msgspec.Struct, gc=False):
+    """What tells whether an object with a `batch` holds several events: all that an event is known by. (A
+    `template` that says something belongs to another shape; dropping it would lose data.)
+    """
+
+    batch: list[Raw] | dict[str, Raw] | str | float | bool | None = None
+    event_type: Any = None
+    type: Any = None
+    event: Any = None
+    eventn_ctx: Any = None
+    eventn_ctx_event_id: Any = None
+    event_id: Any = None
+    messageId: Any = None  # noqa: N815
+    template: Any = None
+
+
+_KNOWN_BY: Final = _Batch.__struct_fields__[1:]
+
 decode_classic_envelope = msgspec.json.Decoder(ClassicEnvelope).decode
+_decode_batch = msgspec.json.Decoder(_Batch).decode
+
+
+def strict_batch(body: bytes) -> list[Raw] | None:
+    """`parsed_batch` of a strict object; raises what the decoder raises."""
+    return parsed_batch(asdict(_decode_batch(body)))
+
+
+def parsed_batch(value: dict[str, Any]) -> list[Any] | None:
+    """The events of `{"batch": […]}`; None if it is an event itself."""
+    batch = value.get("batch")
+    return batch if type(batch) is list and not any(map(value.get, _KNOWN_BY)) else None
 
 
 def envelope_id(envelope: ClassicEnvelope) -> str:
@@ -77,8 +108,8 @@ def _id_place(original: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
 
 
 def normalise_classic(original: Any, repairs: Repairs) -> Fault | None:
-    """Puts the ids of a parsed event in order, in place, or says why it is none: numeric ones become text and
-    lose NULs, a messageId that says nothing goes.
+    """Puts the ids of a parsed event in order, in place, or says why it is none: numeric ones become text,
+    the one that counts loses its NULs, a messageId that says nothing goes.
     """
     if type(original) is not dict:
         return Fault("invalid_event", "an event must be a JSON object")
@@ -86,6 +117,10 @@ def normalise_classic(original: Any, repairs: Repairs) -> Fault | None:
     context = original.get("eventn_ctx")
     if type(context) is dict:
         mend_ids(context, ("event_id",), repairs)
+    holder, key = _id_place(original)
+    while holder is not None and "\0" in holder[key]:  # of only NULs, it is none, and the next one counts
+        holder[key] = without_nul(holder[key], repairs)
+        holder, key = _id_place(original)
     if original.get("messageId", UNSET) in ("", None):
         del original["messageId"]
         repairs.count += 1

@@ -20,7 +20,13 @@ from server.ingest.bodies import (
     refuse_shared,
     require_utf8,
 )
-from server.ingest.classic import decode_classic_envelope, shared_part
+from server.ingest.classic import (
+    decode_classic_envelope,
+    envelope_id,
+    parsed_batch,
+    shared_part,
+    strict_batch,
+)
 from server.ingest.envelope import IRREGULAR, Fault
 from server.ingest.head import encode_classic_head
 from server.ingest.intake import ClassicIntake
@@ -31,14 +37,14 @@ _NOT_BLANK: Final = re.compile(rb"\S")  # as `bytes.isspace` sees it
 
 
 def decode_classic(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded | Refusal:
-    """The events of a classic body: an event, an array of events, or `{"template": {…}, "events": […]}`: the
-    template holds for all events, and an event's own keys win. Refused events are in `errors`; of a single
-    event, the fault is the refusal.
+    """The events of a classic body: an event, an array of events, `{"batch": […]}` with nothing that an event
+    is known by, or `{"template": {…}, "events": […]}`: the template holds for all events, and an event's own
+    keys win. Refused events are in `errors`; of a single event, the fault is the refusal.
 
     The type is the events' own: `facts.path_type` and `facts.needs_identity` mean nothing here.
     """
     large = len(body) > limits.event_bytes_max
-    if large and b'"events"' not in body and not is_array(body):
+    if large and b'"events"' not in body and b'"batch"' not in body and not is_array(body):
         return Refusal("too_large", f"the event has more than {limits.event_bytes_max} bytes")
     try:
         require_utf8(body)
@@ -47,9 +53,14 @@ def decode_classic(body: bytes, facts: RequestFacts, limits: Limits) -> Decoded 
         envelope = decode_classic_envelope(body)
         template, events = envelope.template, envelope.events
         if template is not UNSET and type(events) is list:
+            if len(template) > limits.shared_bytes_max:  # refused, most likely; long integers cost less there
+                return _decode_irregular(body, facts, limits)
             return _gathered(events, decode_object(template), facts, limits, Repairs())
+        batch = None if envelope_id(envelope) or b'"batch"' not in body else strict_batch(body)
     except IRREGULAR:
         return _decode_irregular(body, facts, limits)
+    if batch is not None:
+        return _gathered(batch, None, facts, limits, Repairs())
     intake = ClassicIntake(facts, limits.event_bytes_max)
     return _single(intake, intake.take_classic(body, envelope), facts)
 
@@ -137,6 +148,9 @@ def _decode_irregular(body: bytes, facts: RequestFacts, limits: Limits) -> Decod
         return _gathered(value, None, facts, limits, repairs)
     if type(value) is dict and "template" in value and type(value.get("events")) is list:
         return _gathered(value["events"], value["template"], facts, limits, repairs)
+    batch = parsed_batch(value) if type(value) is dict else None
+    if batch is not None:
+        return _gathered(batch, None, facts, limits, repairs)
     intake = ClassicIntake(facts, limits.event_bytes_max, repairs)
     return _single(intake, intake.take_value(value), facts)
 

@@ -141,10 +141,18 @@ def _batch_of(
         return refusal
     intake = Intake(facts, limits.event_bytes_max - shared_bytes, repairs)
     intake.take_values(events)
+    return intake.decoded(encode_head(facts, context, integrations, _sent_at(value)), len(events))
+
+
+def _sent_at(value: dict[str, Any]) -> str | float | None:
+    """As `_BatchBody` reads it; None for what is no time."""
     sent_at = value.get("sentAt")
-    if type(sent_at) is not str:
-        sent_at = float(sent_at) if type(sent_at) is float else None
-    return intake.decoded(encode_head(facts, context, integrations, sent_at), len(events))
+    if type(sent_at) is not int:
+        return sent_at if type(sent_at) is str or type(sent_at) is float else None
+    try:
+        return float(sent_at)
+    except OverflowError:
+        return None
 
 
 def _is_event(value: dict[str, Any]) -> bool:

@@ -91,11 +91,14 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
     """Puts the fields of a parsed event into the shape of `Envelope`, in place, or says why that cannot be
     done.
 
-    Numeric ids become text and lose NULs; a messageId that says nothing (null, empty) goes.
+    Numeric ids become text; a messageId loses its NULs, and goes if it says nothing (null, empty).
     """
     if type(event) is not dict:
         return _invalid("an event must be a JSON object")
     mend_ids(event, _IDS, repairs)
+    message_id = event.get("messageId")
+    if type(message_id) is str and "\0" in message_id:
+        event["messageId"] = without_nul(message_id, repairs)
     if event.get("messageId", UNSET) in ("", None):
         del event["messageId"]
         repairs.count += 1
@@ -109,19 +112,22 @@ def normalise(event: Any, repairs: Repairs) -> Fault | None:
 
 
 def mend_ids(holder: dict[str, Any], names: Iterable[str], repairs: Repairs) -> None:
-    """Makes text of the ids in `holder` that can be text, in place."""
+    """Makes text of the numeric ids in `holder`, in place."""
     for name in names:
         value = holder.get(name)
-        text = text_of(value)
-        if text is not None and text is not value:
-            holder[name] = text
+        if type(value) is int or type(value) is float:
+            holder[name] = str(value)
             repairs.count += 1
 
 
+def without_nul(message_id: str, repairs: Repairs) -> str:
+    """Postgres has no NUL, so two ids of events must not differ by one. All other texts keep theirs here."""
+    repairs.count += 1
+    return message_id.replace("\0", "")
+
+
 def text_of(value: Any) -> str | None:
-    """An id as text: a number's digits, a text without NULs (Postgres has none, so two ids must not differ by
-    one). None for anything else.
-    """
+    """An id as text: a number's digits, a text without NULs. None for anything else."""
     kind = type(value)
     if kind is str:
         return value.replace("\0", "") if "\0" in value else value  # type: ignore[no-any-return]

@@ -22,11 +22,17 @@ _decode = msgspec.json.Decoder().decode
 # One bracket or the end, and all up to it; a string is skipped whole, one without an end reaches to the end.
 # It matches wherever it is tried, and takes nothing twice: so it is linear.
 _NEXT_BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([\[\]{}]|\Z)', re.DOTALL)
+# How the parser's complaint about a raw control character in a string begins.
+_CONTROL = "Invalid control character"
 # What has more brackets is not looked through for the deep ones: 0.1 s on the reference box.
 _BRACKETS_MAX = 200_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Python refuses to make an int of more digits (sys.int_info), and so does msgspec.
-_DIGITS_MAX = 4300
+# A longer integer lies beyond the double range. To make an int of its digits, and digits of it again, costs
+# their square.
+_INTEGER_CHARS_MAX = 310
+# Of the characters at this step, a longer integer has ten in a row.
+_DIGITS_STEP = 31
+_TEN_DIGITS = re.compile("[0-9]{10}")
 
 
 class UnreadableError(ValueError):
@@ -44,8 +50,8 @@ class Repairs:
         self.count += 1
 
     def integer(self, digits: str) -> int | str:
-        """An integer that Python would refuse stays as text, so that it keeps its digits."""
-        if len(digits) <= _DIGITS_MAX:
+        """An integer beyond the double range stays as text, so that it keeps its digits at no great cost."""
+        if len(digits) <= _INTEGER_CHARS_MAX:
             return int(digits)
         self.count += 1
         return digits
@@ -94,18 +100,23 @@ def _text(body: bytes, repairs: Repairs) -> str:
     return text
 
 
-def _loads(text: str, repairs: Repairs, **hooks: Any) -> Any:
+def _loads(text: str, repairs: Repairs, strict: bool = True) -> Any:
     before = repairs.count
+    # A hook for every integer is slow, so only where there may be a long one.
+    integer = repairs.integer if _TEN_DIGITS.search(text[::_DIGITS_STEP]) else None
     try:
-        # strict=False takes raw control characters inside strings.
         return json.loads(
-            text, strict=False, parse_constant=repairs.null, parse_float=repairs.decimal, **hooks
+            text,
+            strict=strict,
+            parse_constant=repairs.null,
+            parse_float=repairs.decimal,
+            parse_int=integer,
         )
     except json.JSONDecodeError as error:
-        raise UnreadableError(str(error)) from None
-    except ValueError:  # an integer of more than 4,300 digits; a hook for every integer would be slow
-        repairs.count = before
-        return _loads(text, repairs, parse_int=repairs.integer)
+        if not strict or error.msg[: len(_CONTROL)] != _CONTROL:
+            raise UnreadableError(str(error)) from None
+    repairs.count = before + 1
+    return _loads(text, repairs, strict=False)  # takes raw control characters inside strings
 
 
 def _clean(value: Any, repairs: Repairs) -> Any:

@@ -10,6 +10,7 @@ from functools import lru_cache
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Below this a number can only be seconds (as milliseconds it would lie before April 1973).
 _SECONDS_MAX = 100_000_000_000
+_BASIC_DATE_CHARS = 8  # YYYYMMDD
 
 
 def parse_moment(value: object) -> datetime | None:
@@ -32,7 +33,11 @@ def _parse_text(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        moment = datetime.fromisoformat(text.strip().upper())  # RFC 3339 allows a small t and z
+        text = text.strip().upper()  # RFC 3339 allows a small t and z
+        moment = datetime.fromisoformat(text)
+    # Any character may stand between a date and a time, so epoch milliseconds as text would be the year 1795.
+    if text[4] != "-" and len(text) > _BASIC_DATE_CHARS and text[: _BASIC_DATE_CHARS + 1].isdigit():
+        raise ValueError(text)
     zone = moment.tzinfo
     if zone is UTC:
         return moment

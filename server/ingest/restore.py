@@ -67,7 +67,7 @@ class _Restorer:
         if self._path_type is not None:
             event["type"] = self._path_type
         event.pop("writeKey", None)  # a credential, not data
-        if b'""' in item:
+        if b'""' in item or (ord("\\") in item and b'"\\u0000' in item):
             _remove_empty_ids(event)
         self._stamp(event, item)
         return event
@@ -78,6 +78,8 @@ class _Restorer:
         event["receivedAt"] = self._received_text
         if head.ip is not None:
             event["requestIp"] = head.ip
+        else:
+            event.pop("requestIp", None)  # only the server says it, and it must not
         if self._browser:
             self._restrict_browser(event, item)
         self._stamp_time(event)
@@ -101,11 +103,8 @@ class _Restorer:
             context.update(self._overlay)
         elif self._overlay:
             context = event["context"] = self._overlay.copy()
-        head = self._head
-        if head.ip is None:
-            event.pop("requestIp", None)
-            if context:
-                context.pop("ip", None)
+        if context and self._head.ip is None:
+            context.pop("ip", None)
         event.pop(TABLE_KEY, None)
         if self._shared_hints or _may_hint_types(item):
             _remove_type_hints(event)
@@ -167,9 +166,12 @@ def _shifted(moment: datetime, skew: timedelta, received: datetime) -> datetime:
 
 
 def _remove_empty_ids(event: Event) -> None:
-    """RudderStack's browser SDKs say `userId: ""` of a visitor they do not know: an empty id is none."""
+    """RudderStack's browser SDKs say `userId: ""` of a visitor they do not know: an empty id is none. One of
+    only NULs would be empty in Postgres.
+    """
     for name in _IDS:
-        if event.get(name) == "":
+        value = event.get(name)
+        if type(value) is str and not value.strip("\0"):
             del event[name]
 
 

@@ -32,6 +32,7 @@ from server.ingest import (
     RequestFacts,
     body_api_key,
     body_write_key,
+    file_api_key,
 )
 from server.routes.answers import Answers
 from server.routes.appends import CountedAppend, PlainAppend
@@ -331,6 +332,8 @@ async def _off_the_loop(payload: bytes, look: Callable[..., T], *others: object)
 
 
 def _key_in_body(route: IngestRoute) -> Callable[[bytes], str | None]:
+    if route.upload:
+        return file_api_key
     return body_api_key if route.classic else body_write_key
 
 

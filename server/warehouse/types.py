@@ -38,10 +38,6 @@ BIGINT_MAX: Final = 2**63 - 1
 _REAL_MAX: Final = 3.4028234663852886e38
 _TIMESTAMP_CHARS_MIN: Final = 19
 _TIMESTAMP_CHARS_MAX: Final = 35
-_DIGITS_MAX: Final = (
-    4000  # Python converts no longer integers to text by default, and no JSON parser makes one
-)
-
 # Postgres counts timestamps in microseconds from here.
 _EPOCH: Final = datetime(2000, 1, 1)
 _EPOCH_UTC: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -219,7 +215,10 @@ def _float_text(value: float) -> str:
 
 
 def _int_text(value: int) -> str:
-    return str(value) if value.bit_length() < 3 * _DIGITS_MAX else hex(value)
+    try:
+        return str(value)
+    except ValueError:  # of more digits than Python converts by default; no JSON parser makes one
+        return hex(value)
 
 
 # --- columns that Penstock did not make ---

@@ -237,6 +237,13 @@ def test_bulk(
     assert [row_of(warehouse, message_id)["event"] for message_id in ids] == ["order"] * 3
 
 
+@pytest.mark.parametrize("lines", [1, 2])
+def test_the_key_of_a_file_in_its_lines(server: Penstock, lines: int) -> None:
+    """No header has it; a file of several lines is no JSON by itself."""
+    keyed = json.dumps(_classic("keyed") | {"api_key": SERVER_KEY}).encode() + b"\n"
+    assert server.request("POST", _BULK, b"\n" + lines * keyed).status == 200
+
+
 def test_bulk_says_what_became_of_each_line(server: Penstock) -> None:
     content = _lines("bulk-a") + b"\n{broken\n" + _lines("bulk-b").rstrip()
     answer = _keyed(server, _BULK, _form(content), **_TYPE)

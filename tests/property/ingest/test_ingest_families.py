@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from server.ingest import (
@@ -52,6 +52,9 @@ BODIES = st.one_of(
     EVENTS,
     VALUES,
     st.lists(st.one_of(EVENTS, VALUES), max_size=6),
+    st.fixed_dictionaries(
+        {"batch": st.lists(EVENTS, max_size=3)}, optional={"event_type": VALUES, "x": VALUES}
+    ),
     st.fixed_dictionaries({"template": st.one_of(EVENTS, VALUES), "events": st.lists(EVENTS, max_size=3)}),
 )
 FACTS = st.builds(
@@ -133,11 +136,16 @@ def test_strict_and_repaired_paths_agree(events: list[Any], facts: RequestFacts)
     assert restored(decode_lines(lines, facts, Limits())) == restored(fast)
 
 
+PLAIN = RequestFacts(1_772_029_801_250, "server", None, None, None, None, 0)
 SHARED = st.dictionaries(st.sampled_from(["user", "x", "y", "event_type", "eventn_ctx"]), VALUES, max_size=4)
 
 
 @settings(max_examples=300)
 @given(SHARED, st.lists(EVENTS, min_size=1, max_size=4), FACTS)
+@example(
+    {"user": None, "x": None, "eventn_ctx": None}, [{"event_id": "\0", "eventn_ctx_event_id": "0"}], PLAIN
+)
+@example({"eventn_ctx": None}, [{"event_id": "a\0", "eventn_ctx_event_id": "0", "messageId": "\0"}], PLAIN)
 def test_a_template_is_a_merge(template: Any, events: list[Any], facts: RequestFacts) -> None:
     template, events = _utf8(template), _utf8(events)
     context = template.get("eventn_ctx")
@@ -176,8 +184,12 @@ def test_an_array_is_a_batch(events: Any, facts: RequestFacts) -> None:
     array = events if isinstance(events, list) else [events]
     texts = [json.dumps(body).encode() for body in (array, {"batch": array})]
     results = [decode(text, facts, LIMITS) for text in texts for decode in (decode_batch, decode_event)]
-    slugs = {result.slug if isinstance(result, Refusal) else len(result.items) for result in results}
-    assert len(slugs) == 1
+    assert len(set(map(outcome, results))) == 1
+    assert len({outcome(decode_classic(text, facts, LIMITS)) for text in texts}) == 1
+
+
+def outcome(result: Decoded | Refusal) -> str | int:
+    return result.slug if isinstance(result, Refusal) else len(result.items)
 
 
 QUERIES = st.one_of(

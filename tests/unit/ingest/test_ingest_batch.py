@@ -141,3 +141,13 @@ def test_the_sent_at_of_the_batch_is_for_items_without_one() -> None:
 @pytest.mark.parametrize("sent_at", [None, True, [1], 1_772_029_800_000, 2**70])
 def test_an_odd_sent_at_does_not_refuse_the_batch(sent_at: Any) -> None:
     assert len(events({"batch": [page()], "sentAt": sent_at})) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", ["1700000000000", "1.5", "-3", '"t"', "9007199254740993", "true", "1" + "0" * 308, "9" * 309]
+)
+def test_a_repair_elsewhere_does_not_change_when_a_batch_was_sent(sent: str) -> None:
+    text = f'{{"sentAt":{sent},"batch":[{{"type":"page","messageId":"m","x":%s}}]}}'
+    strict, repaired = (events((text % value).encode())[0] for value in ("null", "NaN"))
+    assert repaired == strict
+    assert ("sentAt" in strict) is (sent not in ("true", "9" * 309))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,8 @@ def test_the_type(event: dict[str, Any], kind: str, name: str | None) -> None:
         ({"event_id": 2**64}, str(2**64)),
         ({"event_id": "a\0b"}, "ab"),
         ({"event_id": "a", "messageId": ""}, "a"),
+        ({"eventn_ctx_event_id": "\0", "event_id": "a\0"}, "a"),
+        ({"eventn_ctx": {"event_id": "\0"}, "event_id": 5}, "5"),
     ],
     ids=str,
 )
@@ -138,7 +141,15 @@ def test_the_id(sent: dict[str, Any], message_id: str) -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [{}, {"event_id": ""}, {"event_id": None}, {"messageId": ""}, {"messageId": None}, {"event_id": [1]}],
+    [
+        {},
+        {"event_id": ""},
+        {"event_id": "\0"},
+        {"event_id": None},
+        {"messageId": ""},
+        {"messageId": None},
+        {"event_id": [1]},
+    ],
 )
 def test_an_event_without_an_id_gets_one(sent: dict[str, Any]) -> None:
     first, second = restored([sent, sent])
@@ -187,6 +198,48 @@ def test_a_template_holds_below_every_event() -> None:
     assert second["messageId"] == "2"
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_an_id_that_does_not_count_is_data_whichever_path_it_takes(mark: bytes) -> None:
+    event = one(mark + b'{"eventn_ctx_event_id":"0","event_id":"\\u0000"}')
+    assert (event["messageId"], event["properties"]) == ("0", {"event_id": "\0"})
+
+
+@pytest.mark.parametrize("odd", [b"", b',"x":NaN'])
+@pytest.mark.parametrize("beside", [b"", b',"api_key":"k","sentAt":5,"event_type":"","eventn_ctx":null'])
+def test_a_batch_is_read_as_an_array(odd: bytes, beside: bytes) -> None:
+    events = b'[{"event_id":"1","event_type":"a"%b},{"event_id":"2"}]' % odd
+    assert restored(b'{"batch":%b%b}' % (events, beside)) == restored(events)
+
+
+@pytest.mark.parametrize("odd", [{}, {"x": math.nan}], ids=["", "irregular"])
+@pytest.mark.parametrize("name", ["event_type", "type", "event", "event_id", "messageId"])
+def test_an_event_with_a_batch_of_its_own_is_one_event(name: str, odd: Any) -> None:
+    assert one({"batch": [{"event_id": "1"}], name: "x", **odd})["properties"]["batch"] == [{"event_id": "1"}]
+
+
+@pytest.mark.parametrize(
+    "body", [{"eventn_ctx": {"a": 1}, "batch": [{}]}, {"batch": "b"}, {"x": {"batch": [{}]}}]
+)
+def test_what_only_looks_like_a_batch_is_one_event(body: Any) -> None:
+    assert one(body)["properties"] == body
+
+
+@pytest.mark.parametrize("odd", [{}, {"x": math.nan}], ids=["", "irregular"])
+def test_the_bound_of_an_event_is_not_that_of_a_batch(odd: Any) -> None:
+    events = [{"event_id": str(at), "x": "x" * 300, **odd} for at in range(20)]
+    decoded = decode({"batch": events}, Limits(event_bytes_max=1_000))
+    assert isinstance(decoded, Decoded)
+    assert (len(decoded.items), decoded.errors) == (20, [])
+
+
+def test_a_template_is_measured_by_what_it_says() -> None:
+    limits = Limits(shared_bytes_max=300)
+    body = b'{"template":{%b"api_key":"%b","a":1},"events":[{"event_id":"1"}]}' % (b" " * 400, b"k" * 400)
+    decoded = decode(body, limits)
+    assert isinstance(decoded, Decoded)
+    assert restore(decoded.head, bytes(decoded.items[0]))["properties"] == {"a": 1}
+
+
 @pytest.mark.parametrize("template", [None, {}, {"eventn_ctx": {"event_id": "x"}}])
 @pytest.mark.parametrize("odd", ["", ',"x":NaN'])
 def test_a_template_that_says_nothing(template: Any, odd: str) -> None:
@@ -199,6 +252,10 @@ def test_a_template_that_says_nothing(template: Any, odd: str) -> None:
     [
         ([], "empty_batch"),
         ({"template": {}, "events": []}, "empty_batch"),
+        ({"batch": []}, "empty_batch"),
+        ({"batch": [], "x": math.nan}, "empty_batch"),
+        ({"batch": [{}] * 4}, "too_many_events"),
+        ({"batch": [], "event_type": "x" * 2_000}, "too_large"),
         ({"template": [], "events": [{}]}, "invalid_event"),
         ([{}] * 4, "too_many_events"),
         ({"template": {}, "events": [{}] * 4}, "too_many_events"),

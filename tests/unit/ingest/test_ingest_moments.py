@@ -27,6 +27,9 @@ AT = datetime(2026, 2, 25, 14, 30, tzinfo=UTC)
         1_772_029_800_000,
         1_772_029_800_000.0,
         1_772_029_800,
+        "20260225T143000Z",
+        "20260225 1430",
+        "2026-W09-3T14:30",
     ],
 )
 def test_a_moment_is_read(text: Any) -> None:
@@ -46,6 +49,11 @@ def test_a_moment_is_read(text: Any) -> None:
         1e300,
         -(10**400),
         10**400,
+        "1795011212345",  # epoch milliseconds as text, not 1795-01-12 at 23:45
+        " 1795011212345 ",
+        "1795011212345.6",
+        "1795011212345Z",
+        "17950112123",
     ],
 )
 def test_nothing_is_read_from_nonsense(text: Any) -> None:

@@ -59,6 +59,7 @@ TIMES = [
     ({"timestamp": "yesterday"}, RECEIVED, "yesterday"),
     ({"timestamp": {"at": 1}}, RECEIVED, {"at": 1}),
     ({"originalTimestamp": "yesterday"}, RECEIVED, "yesterday"),
+    ({"timestamp": "1795011212345"}, RECEIVED, "1795011212345"),
 ]
 
 
@@ -94,6 +95,12 @@ def test_the_clock_of_a_browser_is_corrected(timestamp: str, sent_at: str, corre
     assert result.get("originalTimestamp") == (timestamp if corrected else None)
 
 
+def test_a_clock_that_cannot_be_read_is_not_corrected() -> None:
+    result = stamped({"timestamp": "2026-02-25T14:00:00.000Z", "sentAt": "1795011212345"}, "browser")
+    assert (result["timestamp"], result["sentAt"]) == ("2026-02-25T14:00:00.000Z", "1795011212345")
+    assert "originalTimestamp" not in result
+
+
 def test_the_clock_of_a_server_is_believed() -> None:
     times = {"timestamp": "2026-02-25T16:00:00.000Z", "sentAt": "2026-02-25T16:00:10.000Z"}
     assert stamped(times)["timestamp"] == times["timestamp"]
@@ -121,6 +128,12 @@ def test_a_removed_address_is_nowhere() -> None:
     result = stamped(CLAIMS, "browser", ip=None)
     assert "requestIp" not in result
     assert "ip" not in result["context"]
+
+
+def test_a_server_does_not_say_the_address_of_its_request_either() -> None:
+    result = stamped(CLAIMS, ip=None)
+    assert "requestIp" not in result
+    assert result["context"] == CLAIMS["context"]
 
 
 def test_a_browser_keeps_what_its_request_did_not_say() -> None:

@@ -85,6 +85,7 @@ def test_a_kept_second_does_not_leak_into_other_zones():
     [
         (to_text, True, "true"),
         (to_text, 2**80, str(2**80)),
+        (to_text, 10**4_299, "1" + "0" * 4_299),
         (to_text, -math.inf, "-Infinity"),
         (to_text, "a\0b", "ab"),
         (to_bigint, "-12", -12),
