@@ -63,13 +63,19 @@ $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	@$(PIP) install --progress-bar on --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# The virtual environment, made again if its Python has gone or is of another version.
+# The virtual environment, made again if its Python has gone or is of another version, or pip is not whole in it: its
+# RECORD comes last, so a Ctrl-C while it was made left none.
 python:
 	@[ "$$(uname -s)" = Linux ] || { echo "error: Penstock runs on Linux; this is $$(uname -s)" >&2; exit 1; }
 	@case "$$(uname -m)" in x86_64|aarch64) ;; *) \
 	    echo "error: Penstock runs on x86-64 and arm64; this is $$(uname -m)" >&2; exit 1;; esac
 	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; \
-	if [ -x $(PYTHON) ] && $(PYTHON) -c "$$fits; import pip" 2>/dev/null; then exit 0; fi; \
+	if [ -x $(PYTHON) ] && $(PYTHON) -c "import pip; $$fits" 2>/dev/null \
+	    && compgen -G '.venv/lib/python3*/site-packages/pip-*.dist-info/RECORD' >/dev/null; then exit 0; fi; \
+	if [ ! -w . ]; then \
+	    echo "error: $$PWD must be writable: .venv and ./data are made in it; copy it to a folder of yours" >&2; \
+	    exit 1; \
+	fi; \
 	lacking=; \
 	for python in python3.13 python3.12 python3.11 python3; do \
 	    "$$python" -c "$$fits" 2>/dev/null || continue; \

@@ -6,6 +6,7 @@ are all faults. Settings that came from text (an environment variable, `${env.NA
 setting's type asks for.
 """
 
+import pwd
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,11 @@ import yaml
 from server.catalog import Fault, fault_path
 
 PREFIX = "PENSTOCK__"
+_FLAGS = {"server.host": "--host", "server.port": "--port", "store.path": "--data"}
+_DEPTH_MAX = 100
+_VALUES_MIN = 100_000
+"""So many values may come of any file, and of a longer one as many as it has characters: an alias stands for
+all that it names, and a few lines of them for more than fits in memory."""
 _REFERENCE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)(?:\|([^}]*))?\}")
 
 
@@ -28,9 +34,12 @@ class FromText(str):
 
 @dataclass(slots=True)
 class Layers:
-    """The merged tree, and the faults found while it was read."""
+    """The merged tree, where of it what does not come from the file (path → variable or flag), and the faults
+    found while it was read.
+    """
 
     tree: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -45,7 +54,7 @@ def read_layers(path: Path | None, environ: Mapping[str, str], flags: Mapping[st
         if name.startswith(PREFIX):
             _put(layers, name[len(PREFIX) :].split("__"), value, name)
     for dotted, value in flags.items():
-        _put(layers, dotted.split("."), value, f"flag for {dotted}")
+        _put(layers, dotted.split("."), value, _FLAGS.get(dotted, f"flag for {dotted}"))
     return layers
 
 
@@ -72,11 +81,16 @@ def coerce(value: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]
 
 def _read_file(path: Path, environ: Mapping[str, str], layers: Layers) -> None:
     try:
-        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        reader = _Reader(environ, layers.faults, max(_VALUES_MIN, len(text)))
+        tree = reader.read(node, []) if node is not None else {}
     except OSError as error:
-        layers.faults.append(
-            Fault(str(path), f"cannot be read: {error.strerror}", "give the file with --conf")
-        )
+        layers.faults.append(Fault(str(path), f"cannot be read: {error.strerror}", _unread(path, error)))
+        return
+    except (_ExcessError, RecursionError):
+        message = f"is nested more than {_DEPTH_MAX} deep, or its aliases stand for too many values"
+        layers.faults.append(Fault(str(path), message, "write it without aliases (*name)"))
         return
     except UnicodeDecodeError:
         layers.faults.append(Fault(str(path), "is not UTF-8 text"))
@@ -84,22 +98,46 @@ def _read_file(path: Path, environ: Mapping[str, str], layers: Layers) -> None:
     except yaml.YAMLError as error:
         layers.faults.append(Fault(str(path), " ".join(str(error).split()), "correct the YAML"))
         return
-    tree = _Reader(environ, layers.faults).read(node, []) if node is not None else {}
     if isinstance(tree, dict):
         layers.tree = tree
     else:
         layers.faults.append(Fault(str(path), "must be a mapping of sections (server, store, streams …)"))
 
 
+def _unread(path: Path, error: OSError) -> str:
+    if isinstance(error, PermissionError) and (owner := owner_of(path)):
+        return f"it belongs to {owner}: run this as that user, or choose another with --data or --conf"
+    return "give the file with --conf"
+
+
+def owner_of(path: Path) -> str:
+    """Name or number of the user whose file it is; empty if nobody can say."""
+    try:
+        uid = path.stat().st_uid
+        return pwd.getpwuid(uid).pw_name
+    except OSError:
+        return ""
+    except KeyError:
+        return f"uid {uid}"
+
+
+class _ExcessError(Exception):
+    """More than a configuration can be."""
+
+
 class _Reader:
     """YAML nodes → plain values; sees what a ready-made loader hides: keys given twice."""
 
-    def __init__(self, environ: Mapping[str, str], faults: list[Fault]) -> None:
+    def __init__(self, environ: Mapping[str, str], faults: list[Fault], values_max: int) -> None:
         self._environ = environ
+        self._left = values_max
         self._faults = faults
         self._constructor = yaml.SafeLoader("")
 
     def read(self, node: yaml.Node, path: list[str | int]) -> Any:
+        self._left -= 1
+        if self._left < 0 or len(path) > _DEPTH_MAX:
+            raise _ExcessError
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -138,19 +176,24 @@ class _Reader:
 
 def _put(layers: Layers, parts: list[str], value: str, source: str) -> None:
     """Set one leaf; names are matched without regard to case, because variables are written in capitals."""
-    node = layers.tree
+    node, path = layers.tree, list[str]()
     for part in parts[:-1]:
         name = _existing(node, part)
+        path.append(name)
         node.setdefault(name, {})
         child: object = node[name]
         if not isinstance(child, dict):
+            layers.sources[source] = source
             layers.faults.append(Fault(source, "names something inside a setting that has no parts"))
             return
         node = child
     if not all(parts):
+        layers.sources[source] = source
         layers.faults.append(Fault(source, "names no setting", f"write {PREFIX}SECTION__KEY"))
         return
-    node[_existing(node, parts[-1])] = FromText(value)
+    name = _existing(node, parts[-1])
+    node[name] = FromText(value)
+    layers.sources[fault_path([*path, name])] = source
 
 
 def _existing(node: Mapping[str, Any], name: str) -> str:
@@ -166,7 +209,7 @@ def _read_text(text: str, schema: Mapping[str, Any]) -> Any:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text
 
 

@@ -77,7 +77,7 @@ async def _listen(
         log_dictconfig=GRANIAN_CONFIG,
     )
     listener = asyncio.create_task(server.serve(spawning(entry.begin, on_listening)), name="listener")
-    _log.info("taking events on http://%s:%d", run.config.server.host, run.config.server.port)
+    _log.info("taking events on %s", run.config.url)
     stop = asyncio.create_task(run.stop_requested.wait(), name="stop")
     await asyncio.wait([stop, listener, housekeeping], return_when=asyncio.FIRST_COMPLETED)
     run.ended_early([listener, housekeeping])

@@ -9,14 +9,23 @@ flushers → connections → embedded Postgres → store (its writer queue drain
 
 import asyncio
 import contextlib
+import errno
+import os
 import signal
 import socket
 import sys
+from pathlib import Path
+
+import msgspec
 
 from server.clock import SystemClock
 from server.settings import ADDRESS_FILE, Config
 from server.translation.store import store_options
 from storage import SWITCH_INTERVAL_S, StorageError, Store
+
+_OTHER_HOST = (
+    "give an address of this machine with --host or server.host (127.0.0.1: itself alone, 0.0.0.0: all)"
+)
 
 
 class CannotListenError(Exception):
@@ -24,8 +33,8 @@ class CannotListenError(Exception):
 
 
 async def serve(config: Config) -> int:
-    """Run the server until SIGTERM or SIGINT. Returns the exit code: 0 after an orderly stop, 1 if the store
-    failed or delivery could not be started.
+    """Run the server until SIGTERM or SIGINT; `with_address` made the configuration. Returns the exit code: 0
+    after an orderly stop, 1 if the store failed or delivery could not be started.
 
     Raises `StorageError` if the store cannot be opened and `CannotListenError` if the address is taken,
     before anything has started.
@@ -33,7 +42,7 @@ async def serve(config: Config) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     loop = asyncio.get_running_loop()
     clock = SystemClock()
-    _check_address(config.server.host, config.server.port)
+    _check_address(config)
     opening = loop.run_in_executor(None, Store.open, config.data_dir, store_options(config), clock)
     try:
         # Meanwhile: most of an opening is waiting for the child that reads the newest segment.
@@ -47,8 +56,7 @@ async def serve(config: Config) -> int:
         raise
     address = config.data_dir / ADDRESS_FILE
     try:
-        host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-        address.write_text(f"http://{host}:{config.server.port}\n")
+        _write_address(address, config.url)
         run = Run(config, store, clock)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, run.stop_requested.set)
@@ -61,15 +69,39 @@ async def serve(config: Config) -> int:
     return run.exit_code
 
 
-def _check_address(host: str, port: int) -> None:
+def with_address(config: Config) -> Config:
+    """With the address of the host that the configuration may name: Granian takes no names. IPv4 comes first,
+    as clients that are given such a name use it. Blocking; raises `CannotListenError`.
+    """
+    host, port = config.server.host, config.server.port
+    try:
+        ways = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        words = f"{error.strerror if isinstance(error, OSError) else error}; {_OTHER_HOST}"
+        raise CannotListenError(f"cannot listen on {host}: {words}") from error
+    address = min(ways, key=lambda way: way[0] != socket.AF_INET)[4][0]
+    server = msgspec.structs.replace(config.server, host=str(address))
+    return msgspec.structs.replace(config, server=server)
+
+
+def _check_address(config: Config) -> None:
     """Fail early and in words: Granian would report a taken port from its own thread."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    host, port = config.server.host, config.server.port
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            message = (
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or server.port"
-            )
-            raise CannotListenError(message) from error
+    except OSError as error:
+        no_host = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+        hint = _OTHER_HOST if no_host else "choose another with --port or server.port"
+        place = config.url.removeprefix("http://")
+        raise CannotListenError(f"cannot listen on {place}: {error.strerror}; {hint}") from error
+
+
+def _write_address(path: Path, url: str) -> None:
+    """For the command line, which sends the admin token there: nobody else may write it, whatever the umask
+    is and whoever made a former one.
+    """
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
+        file.write(f"{url}\n")

@@ -144,6 +144,9 @@ class Outbound:
             config = self._config
             await self._delivery.apply(link_configs(config), self._places(), config.links)
 
+    def _embedded_ids(self) -> str:
+        return ", ".join(id_ for id_, one in self._config.destinations.items() if one.embedded)
+
     async def _supervise(self) -> None:
         wait_s = _LOOK_S
         while True:
@@ -153,7 +156,8 @@ class Outbound:
                 self._address = await asyncio.to_thread(look) or self._address
             except Exception as error:  # whatever it is, the next look may find it mended
                 if self.embedded_error != str(error):
-                    _log.error("its links deliver nothing yet; events are kept for later: %s", error)
+                    words = "destination %s: its links deliver nothing yet; events are kept for later: %s"
+                    _log.error(words, self._embedded_ids(), error)
                 self.embedded_error = str(error)
                 wait_s = min(wait_s * 2, _RETRY_CAP_S)
             else:

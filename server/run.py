@@ -62,6 +62,7 @@ class Run:
         """What requests would otherwise do each for itself: end slow bodies, say which streams are closed."""
         for bodies in (self.bodies, self.framework_bodies):
             bodies.expire(self.clock.monotonic_s(), _STOPPING_BODY_S if self.stopping else None)
+        self.store.wal.look()
         for stream in self.config.streams:
             if self.stopping:
                 self.closed[stream] = "stopping"

@@ -7,9 +7,11 @@ test holds it to this file.
 
 import copy
 import ipaddress
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ from server.catalog import (
     Link,
     Stream,
     check_objects,
+    fault_path,
     normalize_destination,
     normalize_link,
     normalize_stream,
@@ -116,6 +119,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     links: dict[str, Link] = {}
 
     @property
+    def url(self) -> str:
+        """Where the server listens."""
+        host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
+        return f"http://{host}:{self.server.port}"
+
+    @property
     def data_dir(self) -> Path:
         """The data directory, absolute."""
         return Path(self.store.path)
@@ -129,9 +138,28 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class ConfigErrors(Exception):  # noqa: N818 - it is a list of them
     """A configuration with faults; `faults` holds every one, sorted by path."""
 
-    def __init__(self, faults: list[Fault]) -> None:
-        self.faults = sorted(faults, key=lambda fault: fault.path)
+    def __init__(self, faults: list[Fault], sources: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`sources` say which settings are not the file's: path → variable or flag."""
+        given = [(fault, _source(fault.path, sources)) for fault in faults]
+        self.elsewhere = frozenset(source for _, source in given if source)
+        """The variables and flags that have faults."""
+        self.in_file = not all(source for _, source in given)
+        named = [_named(fault, source) for fault, source in given]
+        self.faults = sorted(named, key=lambda fault: fault.path)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+def _source(path: str, sources: Mapping[str, str]) -> str:
+    """The variable or flag that a fault comes from; empty: none."""
+    within = (source for place, source in sources.items() if path.startswith((f"{place}.", f"{place}[")))
+    return sources.get(path) or next(within, "")
+
+
+def _named(fault: Fault, source: str) -> Fault:
+    if source in ("", fault.path):
+        return fault
+    hint = f"given by {source}" if not fault.hint else f"{fault.hint}; given by {source}"
+    return Fault(fault.path, fault.message, hint, fault.parts)
 
 
 class _Kind(NamedTuple):
@@ -152,16 +180,26 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]
     tree = _normalize(layers.tree)
     schema = msgspec.json.schema(Config)
     tree = coerce(tree, schema, schema["$defs"])
+    layers.faults += _endless(tree, [])
     # A variable that is not set leaves a hole; what else is wrong with the hole is not news.
     holes = {fault.path for fault in layers.faults}
     faults = layers.faults + [fault for fault in schema_faults(tree, schema) if fault.path not in holes]
     faults += _check_config(_sound_parts(tree, faults), tree)
     if faults:
-        raise ConfigErrors(faults)
+        raise ConfigErrors(faults, layers.sources)
     config = msgspec.convert(tree, Config)
     from_outside = "PENSTOCK__STORE__PATH" in environ or "store.path" in flags
     folder = Path.cwd() if path is None or from_outside else path.absolute().parent
     return _with_path(config, folder)
+
+
+def _endless(value: Any, path: list[str | int]) -> Iterator[Fault]:
+    """Numbers without an end, which a JSON Schema takes for nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield Fault(fault_path(path), f"{value} is not a number that can be used", "write a finite one")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _endless(item, [*path, key])
 
 
 def _sound_parts(tree: Mapping[str, Any], faults: list[Fault]) -> Config:

@@ -9,6 +9,7 @@ back, because each session starts at the wall clock in microseconds.
 import asyncio
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from .append import Append
@@ -85,6 +86,11 @@ class Wal:
         if writer.pending_bytes >= self._pending_bytes_max:
             return StoreFull("append events", "too much waits for the disk", _PENDING_RETRY_S)
         return self._room.refusal()
+
+    def look(self) -> None:
+        """See whether there is room, also while nothing is appended: so the log says when that changes."""
+        with suppress(OSError):  # whoever appends is told
+            self._room.refusal()
 
     def append(self, append: A) -> A:
         """Queue events for the next commit, which leaves out those that repeat a known id. Gives `append`.

@@ -1,10 +1,12 @@
 """Commands that ask the running server: its admin endpoints, found by what it wrote down."""
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def ask_server(
     """As `ask`, with the configuration at hand."""
     if not config.server.admin_token:
         raise Mistake("the configuration has no server.admin_token, so the server answers no admin request")
-    address = url or _running(config)
+    address = _checked(url) if url is not None else _running(config)
     headers = {"X-Admin-Token": config.server.admin_token, "Content-Type": "application/json"}
     if if_match is not None:
         headers["If-Match"] = if_match
@@ -55,11 +57,27 @@ def ask_server(
     request = urllib.request.Request(address.rstrip("/") + path, content, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            return answer.status, json.loads(answer.read())
+            return answer.status, dict(json.loads(answer.read()))
     except urllib.error.HTTPError as error:
-        return error.code, _body(error)
-    except (OSError, ValueError) as error:
+        body = _body(error)
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            words = f"{address} says: {body.get('message')}; is another server running there? (--url, --conf)"
+            raise Mistake(words) from error
+        return error.code, body
+    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
         raise Mistake(f"no answer from {address}: {error}; is the server running there? (--url)") from error
+
+
+def _checked(url: str) -> str:
+    """What --url says, if requests can go there. Raises Mistake."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise Mistake(f"--url {url} is no address of a server; write http://host:port")
+    return url
 
 
 def _running(config: Config) -> str:

@@ -18,7 +18,7 @@ import click
 
 from server.catalog import Stream, WriteKey
 from server.commands.admin_client import KEYS_PATH, ask_server
-from server.commands.serve import serve
+from server.commands.serve import keep_others_out, serve
 from server.commands.terminal import QUICKSTART_CONF, Mistake, configuration
 from server.settings import Config
 
@@ -60,6 +60,9 @@ links:
 @click.option("--port", help="Port to listen on; overrides the configuration.")
 def command(data: str, host: str | None, port: str | None) -> None:
     """Start with everything made for you: configuration, keys and a Postgres, all in one folder."""
+    if not data:
+        raise Mistake("--data is empty: give the folder for everything that is kept")
+    keep_others_out()
     folder = Path(data)
     conf = folder / "penstock.yaml"
     write_once(folder, conf)

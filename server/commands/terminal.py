@@ -40,10 +40,8 @@ class Faulty(Mistake):
 
     exit_code = 2
 
-    def __init__(self, conf: Path | None, faults: Sequence[Fault]) -> None:
-        super().__init__(
-            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in {conf or 'the environment'}"
-        )
+    def __init__(self, place: object, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in {place}")
         self.faults = faults
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -62,7 +60,8 @@ def configuration(conf: Path | None, flags: Mapping[str, str | None]) -> Config:
     try:
         return load(conf, os.environ, {name: value for name, value in flags.items() if value is not None})
     except ConfigErrors as errors:
-        raise Faulty(conf, errors.faults) from errors
+        places = [str(conf)] if errors.in_file else []
+        raise Faulty(", ".join([*places, *sorted(errors.elsewhere)]), errors.faults) from errors
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

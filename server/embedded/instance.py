@@ -284,6 +284,8 @@ class EmbeddedPostgres:
     def _choose_port(self, fresh: bool) -> int:
         """The port of last time if it is free, else the first free one; kept in a file beside the cluster."""
         file = self.folder / "port"
+        file.touch(mode=0o600)
+        file.chmod(0o600)  # whatever the umask was when it was made
         with contextlib.suppress(FileNotFoundError, ValueError):
             kept = int(file.read_text("ascii"))
             if not fresh and _free(kept):

@@ -113,6 +113,17 @@ def test_the_port_stays_the_same(maker: Maker) -> None:
     assert server.start().port == port
 
 
+def test_nobody_else_may_write_the_port_whatever_the_umask(maker: Maker, data: Path) -> None:
+    port = data / "postgres" / "port"
+    port.chmod(0o666)
+    before = os.umask(0)
+    try:
+        maker().start()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(port.stat().st_mode) == 0o600
+
+
 def test_a_taken_port_is_left_alone(maker: Maker, data: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -1,5 +1,7 @@
 """Layers, references, and faults: all of them, each with its path."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +184,63 @@ def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
 def test_a_variable_that_names_nothing(loaded: Loader) -> None:
     assert "server.prot" in faults(loaded, "", PENSTOCK__SERVER__PROT="1")
     assert "PENSTOCK__SERVER__PORT__X" in faults(loaded, "server: {port: 1}", PENSTOCK__SERVER__PORT__X="1")
+
+
+def test_faults_that_are_not_in_the_file_are_not_blamed_on_it(loaded: Loader) -> None:
+    environ = {"PENSTOCK__SERVER__PORT": "abc", "PENSTOCK__SERVER__TRUSTED_PROXIES": "[x]"}
+    with pytest.raises(ConfigErrors, match=r"server.port: .*given by PENSTOCK__SERVER__PORT") as one:
+        loaded("", environ)
+    assert (one.value.in_file, one.value.elsewhere) == (False, frozenset(environ))
+    with pytest.raises(ConfigErrors, match=r"server.port: .*given by --port") as both:
+        loaded("limits: {x: 1}", {}, {"server.port": "70000"})
+    assert (both.value.in_file, both.value.elsewhere) == (True, {"--port"})
+    with pytest.raises(ConfigErrors) as nothing:
+        loaded("server: {port: 1}", {"PENSTOCK__SERVER__PORT__X": "1"})
+    assert (nothing.value.in_file, nothing.value.elsewhere) == (False, {"PENSTOCK__SERVER__PORT__X"})
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_a_number_without_an_end_is_a_fault(loaded: Loader, value: str) -> None:
+    found = faults(loaded, f"delivery: {{flush_interval_s: {value}}}", PENSTOCK__STORE__RETENTION_S=value)
+    assert set(found) == {"delivery.flush_interval_s", "store.retention_s"}
+    assert "is not a number that can be used" in found["delivery.flush_interval_s"]
+
+
+TENFOLD = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [*a]",
+        "a: &a {b: *a}",
+        "a: " + "[" * 5_000,
+        "a: " + "[" * 150 + "]" * 150,
+        f"a0: &a0 [x]\n{TENFOLD}",
+    ],
+)
+def test_what_expands_without_measure_is_one_fault(loaded: Loader, text: str) -> None:
+    (said,) = faults(loaded, text).values()
+    assert "without aliases" in said
+
+
+def test_an_alias_is_no_fault(loaded: Loader) -> None:
+    config = loaded("streams: {a: {origins: &shops ['https://a.example']}, b: {origins: *shops}}")
+    assert config.streams["a"].origins == config.streams["b"].origins
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading as another user needs root (CI runs as root)")
+def test_whose_file_it_is_that_cannot_be_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, which is closed to others
+        Path(folder).chmod(0o711)
+        path = Path(folder) / "conf.yaml"
+        path.touch(0o600)
+        os.seteuid(54321)
+        try:
+            with pytest.raises(ConfigErrors, match="it belongs to root: run this as that user"):
+                load(path, {}, {})
+        finally:
+            os.seteuid(0)
 
 
 def test_bounds_that_would_starve_each_other(loaded: Loader) -> None:

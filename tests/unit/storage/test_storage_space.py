@@ -1,5 +1,6 @@
 """A disk that is really full: commits are refused before LMDB meets it, and the store goes on."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,23 @@ async def test_a_commit_wants_its_size_and_a_reserve_free(tmp_path: Path) -> Non
         space.reserve_bytes = enough
         assert (await put(store, [b"one"], [1])).accepted == 1, "a refused event may come again"
         assert items(store) == [b"one"]
+
+
+async def test_the_log_says_once_that_no_event_is_taken_and_once_that_they_are_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path, clock, free_bytes_min=2**62) as store:
+        caplog.set_level(logging.INFO, "penstock.storage")
+        for _ in range(3):
+            store.wal.look()
+            with pytest.raises(StoreFull, match="make room"):
+                await put(store, [b"one"], [1])
+            clock.advance(1)
+        (said,) = caplog.records
+        assert (said.levelname, "store.free_bytes_min" in said.getMessage()) == ("WARNING", True)
+        store.wal._room._free_bytes_min = 0
+        for _ in range(10):
+            store.wal.look()
+            clock.advance(1)
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
