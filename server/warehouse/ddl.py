@@ -28,16 +28,20 @@ _DAY: Final = timedelta(days=1)
 class Wanted:
     """What a table must have.
 
-    `key`: columns of a merge key to make, () if none; `owner`: the link that wants it; `trusted`: whether a
-    table that Penstock did not make may be changed. Only if the table is made now: `indexed`, a column to
-    index; `by_day`, the column whose UTC days are its partitions, with those of `days` at once.
+    `key`: columns of a merge key to make, () if none; `spent`: indexes of the owner's former keys, to be
+    dropped; `owner`: the link that wants it; `trusted`: whether a table that Penstock did not make may be
+    changed; `seen`: it was there and is only to be changed, for a new one needs more than is said here.
+    Only if the table is made now: `indexed`, a column to index; `by_day`, the column whose UTC days are its
+    partitions, with those of `days` at once.
     """
 
     schema: str
     table: str
     columns: Mapping[str, ColumnType]
     key: tuple[str, ...] = ()
+    spent: tuple[str, ...] = ()
     owner: str = ""
+    seen: bool = False
     indexed: str | None = None
     trusted: bool = True
     by_day: str | None = None
@@ -48,14 +52,20 @@ class Wanted:
         return f"{quote(self.schema)}.{quote(self.table)}"
 
 
+class Gone(Unavailable):
+    """The table was dropped or renamed at this moment."""
+
+
 async def make(session: Session, wanted: Wanted) -> TableShape:
-    """Bring the table to what is wanted and read it again. Raises asyncpg's errors, or Unavailable."""
+    """Bring the table to what is wanted and read it again. Raises asyncpg's errors, Gone or Unavailable."""
     # A little longer than the server's own limit, so that its answer comes first.
     seconds = session.limits.ddl_timeout_s + session.limits.connect_timeout_s
     await session.execute(_begin(wanted, session.limits.ddl_timeout_s))
     before = await read_table(session, wanted.schema, wanted.table)
     if before is not None and not (before.ours or wanted.trusted):
         raise Unavailable(f"table {wanted.target} was made by somebody else at this moment")
+    if before is None and wanted.seen:
+        raise Gone(f"table {wanted.target} vanished before it was changed")
     if before is None:
         parts = await _part_names(session, wanted, (None, *wanted.days)) if wanted.by_day else {}
         statements = await _schema(session, wanted.schema) + _create(wanted, parts)
@@ -66,7 +76,7 @@ async def make(session: Session, wanted: Wanted) -> TableShape:
     await session.execute("COMMIT")
     after = await read_table(session, wanted.schema, wanted.table)
     if after is None:
-        raise Unavailable(f"table {wanted.target} vanished after it was made")
+        raise Gone(f"table {wanted.target} vanished after it was made")
     return after
 
 
@@ -113,8 +123,9 @@ def _grow(wanted: Wanted, shape: TableShape) -> list[str]:
     ]
     statements = [f"ALTER TABLE {wanted.target} {', '.join(adds)}"] if adds else []
     if wanted.key and not any(key.columns == wanted.key for key in shape.keys):
-        statements += [_drop(wanted, key) for key in shape.keys if key.owner] + _unique(wanted)
-    return statements
+        return statements + [_drop(wanted, key) for key in shape.keys if key.owner] + _unique(wanted)
+    spent = [key for key in shape.keys if key.index in wanted.spent and key.owner == wanted.owner]
+    return statements + [_drop(wanted, key) for key in spent]
 
 
 def _drop(wanted: Wanted, key: UniqueKey) -> str:
@@ -192,7 +203,8 @@ async def add_day(session: Session, shape: TableShape, day: date) -> TableShape:
             *([] if now.partitions.rest else [f"CREATE TABLE {rest} PARTITION OF {parent.target} DEFAULT"]),
             f"LOCK TABLE ONLY {rest} IN ACCESS EXCLUSIVE MODE",
             # Not PARTITION OF: that would lock the whole table, and every reader with it.
-            f"CREATE TABLE {part} (LIKE {parent.target} INCLUDING DEFAULTS INCLUDING GENERATED)",
+            f"CREATE TABLE {part} "
+            f"(LIKE {parent.target} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)",
             f"WITH moved AS (DELETE FROM {rest} WHERE {by} >= {first} AND {by} < {end} RETURNING {names}) "
             f"INSERT INTO {part} ({names}) SELECT {names} FROM moved",
             f"ALTER TABLE {parent.target} ATTACH PARTITION {part} {_bounds(day)}",

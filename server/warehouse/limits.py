@@ -21,7 +21,8 @@ class Limits:
     tables_max               made for one link; an event name (or JITSU_TABLE_NAME) of its own in every event
                              would fill the catalog of the database. More goes to the link's generic table
     days_max                 partitions made at once; a backlog of more days begins in the default partition
-    upkeep_retry_s           what a table still lacks (an index, a partition) is tried again after this
+    upkeep_retry_s           what a table still lacks (an index, a partition) is tried again after this, and
+                             the tables of a link that has tables_max are counted again
     upkeep_lock_timeout_s    a lock that upkeep waits for; whoever comes later waits behind it
     index_timeout_s          an index on a table that has rows; nobody waits for it
     slice_s                  encoding gives the loop back this often

@@ -132,6 +132,22 @@ def choose_key(shape: TableShape, options: TableOptions) -> UniqueKey | None:
     return None if shape.ours else next(_user_keys(shape), None)
 
 
+def lacks_key(shape: TableShape, options: TableOptions, key: UniqueKey | None) -> bool:
+    """Whether rows are to be merged and the chosen key is none: loaded so, they would only be added."""
+    return key is None and bool(wanted_key(options, by_day(shape, options)))
+
+
+def spent_keys(shape: TableShape, owner: str, key: UniqueKey | None) -> tuple[str, ...]:
+    """Indexes that Penstock made for a primaryKey that link `owner` no longer has: they would refuse rows
+    that are no repeats to it. One that the key itself implies refuses nothing.
+    """
+    return tuple(
+        former.index
+        for former in shape.keys
+        if former.owner == owner and (key is None or not set(key.columns) <= set(former.columns))
+    )
+
+
 def _user_keys(shape: TableShape) -> Iterator[UniqueKey]:
     for key in shape.keys:
         if not key.owner and not any(_defaulted(shape, name) for name in key.columns):

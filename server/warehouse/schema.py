@@ -6,7 +6,7 @@ anyone else's; a unique index, so that it is known which link's primaryKey it ca
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -66,6 +66,7 @@ WHERE p.partrelid = $1 AND p.partstrat = 'r' AND p.partnatts = 1
 _TABLES_OF = """
 SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND obj_description(c.oid, 'pg_class') = $2
+  AND NOT c.relname = ANY ($3)
 """
 _PRESENT = """
 SELECT c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -179,9 +180,10 @@ async def read_table(session: Session, schema: str, table: str) -> TableShape | 
     )
 
 
-async def count_tables(session: Session, schema: str, owner: str) -> int:
-    """How many tables were made for a link."""
-    found = await session.step(session.connection.fetchval(_TABLES_OF, schema, OWNED_BY + owner))
+async def count_tables(session: Session, schema: str, owner: str, free: Collection[str]) -> int:
+    """How many tables were made for a link, without those of `free`."""
+    asked = session.connection.fetchval(_TABLES_OF, schema, OWNED_BY + owner, list(free))
+    found = await session.step(asked)
     return int(found)
 
 

@@ -6,18 +6,28 @@ remembers of a table can be stale; `forget` makes the next batch look again.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from server.warehouse import ddl
 from server.warehouse.batch import AnyRow, TableOptions
-from server.warehouse.connection import Connections
+from server.warehouse.connection import Connections, Session
 from server.warehouse.encode import Breathe, Encoding
 from server.warehouse.errors import TRANSLATED, Refused, RowsRefused, Unavailable, unavailable
 from server.warehouse.limits import Limits
 from server.warehouse.locks import touching
 from server.warehouse.names import column_name, table_name
-from server.warehouse.plan import NO_SLOT, Plan, Slot, by_day, choose_key, new_plan, wanted_key
+from server.warehouse.plan import (
+    NO_SLOT,
+    Plan,
+    Slot,
+    by_day,
+    choose_key,
+    lacks_key,
+    new_plan,
+    spent_keys,
+    wanted_key,
+)
 from server.warehouse.rows import Row
 from server.warehouse.schema import STREAM, UNMAPPED, TableShape, count_tables, present, read_table
 from server.warehouse.types import ColumnType, infer, promote
@@ -44,7 +54,8 @@ class Tables:
         self._shapes: dict[str, TableShape] = {}
         self._plans: dict[tuple[str, str, TableOptions], Plan] = {}
         self._growth: dict[str, tuple[float, int]] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, tuple[float, int]] = {}
+        self._ahead: set[tuple[str, str]] = set()
         self._new_tables: dict[str, set[str]] = defaultdict(set)
         self.columns_added = 0
 
@@ -63,6 +74,9 @@ class Tables:
         if not spare:
             return grouped, 0
         generic = table_name(options.generic_table)
+        if not self._ahead.isdisjoint(known := {(table, owner) for table in spare}):
+            self._ahead -= known
+            self.forget([generic])  # what was encoded ahead for it lacks the rows that are moved there now
         kept = {table: rows for table, rows in grouped.items() if table not in spare}
         moved: list[AnyRow] = [
             Row(row.offset, generic, {**row.values, WANTED_TABLE: table})
@@ -75,18 +89,37 @@ class Tables:
     async def _beyond_cap(self, tables: Iterable[str], options: TableOptions, owner: str) -> list[str]:
         """Which of the tables would have to be made and may not be."""
         free = {table_name(options.generic_table), *map(table_name, options.trusted_tables)}
-        mine = self._new_tables[owner]
+        mine = self._new_tables[owner]  # a link flushes one batch at a time: nobody else adds to it meanwhile
         unknown = [t for t in tables if t not in self._shapes and t not in free and t not in mine]
         if not unknown:
             return []
         async with self._connections.turn() as session:
-            if owner not in self._counts:
-                self._counts[owner] = await count_tables(session, self._schema, owner)
             there = await present(session, self._schema, unknown)
-        new = [table for table in unknown if table not in there]
-        room = max(0, self._limits.tables_max - self._counts[owner] - len(mine))
+            new = [table for table in unknown if table not in there]
+            if len(new) > self._room(owner) and self._may_count(owner):
+                await self._count(session, owner, free)
+                mine.intersection_update(set(tables) - self._shapes.keys())  # the others were counted
+        room = self._room(owner)
         mine.update(new[:room])
         return new[room:]
+
+    def _room(self, owner: str) -> int:
+        """How many tables the link may still have, by what was counted and what it was let make since."""
+        counted = self._counts.get(owner)
+        if counted is None:
+            return 0
+        return max(0, self._limits.tables_max - counted[1] - len(self._new_tables[owner]))
+
+    def _may_count(self, owner: str) -> bool:
+        counted = self._counts.get(owner)
+        return counted is None or time.monotonic() - counted[0] >= self._limits.upkeep_retry_s
+
+    async def _count(self, session: Session, owner: str, free: Collection[str]) -> None:
+        """Count the tables of a link: again, for those that were dropped make room."""
+        there = await present(session, self._schema, list(self._shapes))
+        self.forget([table for table in self._shapes if table not in there])
+        count = await count_tables(session, self._schema, owner, free)
+        self._counts[owner] = (time.monotonic(), count)
 
     def forget(self, tables: Sequence[str]) -> None:
         """Read these tables again before they are used."""
@@ -107,8 +140,12 @@ class Tables:
             await encoding.run(self._limits.slice_s)
             if encoding.complete:
                 return encoding
-            plan = await self._learn(plan, encoding, overflow, owner)
-        raise Unavailable(f"table {table} keeps changing while a batch is prepared for it")
+            learned = await self._learn(plan, encoding, overflow, owner)
+            if learned is None:
+                overflow.clear()
+                learned = await self._planned(table, rows, options, owner)
+            plan = learned
+        raise _restless(table)
 
     async def encode_ahead(
         self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str, breathe: Breathe
@@ -122,7 +159,10 @@ class Tables:
             return None
         encoding = Encoding(plan.frozen(), rows, {}, fold=True)
         await encoding.run(self._limits.slice_s, breathe)
-        return encoding if encoding.complete else None
+        if not encoding.complete:
+            return None
+        self._ahead.add((table, owner))
+        return encoding
 
     def is_current(self, plan: Plan) -> bool:
         """Whether the table is still what it was when the plan was made, as far as is known here."""
@@ -140,7 +180,10 @@ class Tables:
         if not shape.loadable:
             raise Unavailable(f"{table} is not a table", "rows can be loaded into tables only")
         unmapped = shape.columns.get(UNMAPPED)
-        if unmapped is not None and unmapped.wire is not ColumnType.JSONB:
+        # Objects of json cannot be merged, only those of jsonb.
+        if unmapped is not None and (
+            unmapped.wire is not ColumnType.JSONB or (options.merge_key and not unmapped.exact)
+        ):
             raise Unavailable(f"column {UNMAPPED} of table {table} is {unmapped.sql_type}", "make it jsonb")
         return shape
 
@@ -154,18 +197,31 @@ class Tables:
         return self._shapes[table]
 
     async def _planned(self, table: str, rows: Sequence[AnyRow], options: TableOptions, owner: str) -> Plan:
-        shape = await self._shape(table)
-        if shape is None or (options.merge_key and choose_key(shape, options) is None):
-            wanted = self._first(table, shape, rows, options, owner)
+        """A plan that merges if the link does: the table is made, or given its key, as often as it is found
+        without.
+        """
+        for _ in range(_PASSES_MAX):
+            shape = await self.reachable(table, rows, options)
+            key = None if shape is None else choose_key(shape, options)
+            if shape is None or lacks_key(shape, options, key):
+                wanted = self._first(table, shape, rows, options, owner)
+            elif spent := spent_keys(shape, owner, key):
+                trusted = _is_trusted(table, options)
+                wanted = ddl.Wanted(
+                    self._schema, table, {}, spent=spent, owner=owner, seen=True, trusted=trusted
+                )
+            else:
+                plan = self._plans[table, owner, options] = new_plan(shape, options, key)
+                return plan
             try:
-                shape = await self._grow(wanted)
+                await self._grow(wanted)
+            except ddl.Gone:
+                continue
             except Unavailable as error:
                 if wanted.trusted or error.sqlstate != _TAKEN:
                     raise
                 raise _refused(rows, f"table {table} cannot be made: a type is called so") from error
-        plan = new_plan(shape, options, choose_key(shape, options))
-        self._plans[table, owner, options] = plan
-        return plan
+        raise _restless(table)
 
     def _first(
         self, table: str, shape: TableShape | None, rows: Sequence[AnyRow], options: TableOptions, owner: str
@@ -188,12 +244,13 @@ class Tables:
             self._schema,
             table,
             columns,
-            (STREAM, *key) if key else (),
-            owner,
-            indexed,
-            _is_trusted(table, options),
-            by,
-            tuple(days_of(rows, by, self._limits.days_max)) if by else (),
+            key=(STREAM, *key) if key else (),
+            owner=owner,
+            seen=shape is not None,
+            indexed=indexed,
+            trusted=_is_trusted(table, options),
+            by_day=by,
+            days=tuple(days_of(rows, by, self._limits.days_max)) if by else (),
         )
 
     async def _grow(self, wanted: ddl.Wanted) -> TableShape:
@@ -205,25 +262,50 @@ class Tables:
             # Not the fault of a row whatever its class: a unique index that cannot be built says 23505 too.
             self.forget([wanted.table])
             raise unavailable(f"change table {wanted.target}", error) from error
-        self.forget([wanted.table])
-        self._shapes[wanted.table] = shape
+        except ddl.Gone:
+            self.forget([wanted.table])
+            raise
+        self.learned(shape)
         return shape
 
-    async def _learn(self, plan: Plan, encoding: Encoding, overflow: dict[str, Slot], owner: str) -> Plan:
-        """Give every name of the pass a slot: an existing column, a new one, or none for this batch."""
+    async def _learn(
+        self, plan: Plan, encoding: Encoding, overflow: dict[str, Slot], owner: str
+    ) -> Plan | None:
+        """Give every name of the pass a slot: an existing column, a new one, or none for this batch. None if
+        the table, or its key, is no longer there: then a new plan is due.
+        """
         absent = {raw: kind for raw, kind in encoding.missing.items() if not plan.take(raw)}
         new = self._admitted(plan, absent)
         if encoding.wants_unmapped and UNMAPPED not in plan.shape.columns:
             new[UNMAPPED] = ColumnType.JSONB
         if new:
-            table, trusted = plan.shape.name, _is_trusted(plan.shape.name, plan.options)
-            shape = await self._grow(ddl.Wanted(self._schema, table, new, owner=owner, trusted=trusted))
-            self.columns_added += len(new)
+            shape = await self._widened(plan, new, owner)
+            if shape is None or lacks_key(shape, plan.options, choose_key(shape, plan.options)):
+                self.forget([plan.shape.name])
+                return None
             plan = self._replanted(plan, shape, absent, owner)
         if encoding.wants_unmapped:
             plan.use(UNMAPPED)
         overflow.update((raw, NO_SLOT) for raw in absent if raw not in plan.slots)
         return plan
+
+    async def _widened(self, plan: Plan, new: Mapping[str, ColumnType], owner: str) -> TableShape | None:
+        """The table with the columns; None if it is gone. Only columns that were made use up the budget."""
+        table, trusted = plan.shape.name, _is_trusted(plan.shape.name, plan.options)
+        wanted = ddl.Wanted(self._schema, table, new, owner=owner, seen=True, trusted=trusted)
+        budgeted = len(new.keys() - {UNMAPPED})
+        self._use_up(table, budgeted)  # at once: other links widen the table at the same time
+        made = False
+        try:
+            shape = await self._grow(wanted)
+            made = True
+        except ddl.Gone:
+            return None
+        finally:
+            if not made:
+                self._use_up(table, -budgeted)
+        self.columns_added += len(new)
+        return shape
 
     def _replanted(self, old: Plan, shape: TableShape, names: Iterable[str], owner: str) -> Plan:
         plan = new_plan(shape, old.options, choose_key(shape, old.options))
@@ -247,9 +329,11 @@ class Tables:
             name = column_name(raw)
             if name in new or len(new) < room:
                 new[name] = promote(new.get(name), kind)
-        begun, used = self._growth[shape.name]
-        self._growth[shape.name] = (begun, used + len(new))
         return new
+
+    def _use_up(self, table: str, columns: int) -> None:
+        begun, used = self._growth.get(table, (time.monotonic(), 0))
+        self._growth[table] = (begun, max(0, used + columns))
 
     def _allowance(self, table: str) -> int:
         """New columns that the table may still get within the current minute."""
@@ -263,6 +347,10 @@ class Tables:
 
 def _refused(rows: Sequence[AnyRow], reason: str) -> RowsRefused:
     return RowsRefused([Refused(row.offset, reason, "") for row in rows])
+
+
+def _restless(table: str) -> Unavailable:
+    return Unavailable(f"table {table} keeps changing while a batch is prepared for it")
 
 
 def _is_trusted(table: str, options: TableOptions) -> bool:

@@ -145,3 +145,14 @@ async def test_a_renamed_table_and_a_detached_day_keep_their_names(link, make_de
     assert (event, name[: len(part(NOW))]) == ("c", part(NOW))
     assert name != today
     assert await sql.fetchval("SELECT count(*) FROM events_2025") == 1
+
+
+async def test_a_day_is_made_for_a_table_with_a_constraint_too(link, destination, sql):
+    await link.flush({"message_id": "a", "received_at": at(NOW), "n": 1})
+    await sql.execute("ALTER TABLE events ADD CONSTRAINT positive CHECK (n > 0), ALTER n SET NOT NULL")
+    late = NOW - 5 * DAY
+    await link.flush({"message_id": "b", "received_at": at(late), "n": 2})
+    assert await where(sql) == {"a": part(NOW), "b": part(late)}
+    assert destination.warnings == []
+    with pytest.raises(RowsRefused):
+        await link.flush({"message_id": "c", "received_at": at(late), "n": 0})

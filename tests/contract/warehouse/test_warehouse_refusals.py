@@ -158,6 +158,21 @@ async def test_an_index_that_cannot_be_built_refuses_nothing(make_link, sql):
     assert "deduplicate" in raised.value.hint
 
 
+@pytest.mark.parametrize("kind", ["json", "text"])
+async def test_unmapped_data_that_is_not_jsonb_stops_a_merging_link_and_says_so(link, sql, kind):
+    await sql.execute(f"CREATE TABLE events (message_id text PRIMARY KEY, n int, _unmapped_data {kind})")
+    with pytest.raises(Unavailable, match=f"is {kind}") as raised:
+        await link.flush({"message_id": "m", "n": "many"})
+    assert raised.value.hint == "make it jsonb"
+
+
+async def test_a_link_that_only_adds_may_keep_its_unmapped_data_as_json(make_link, sql):
+    await sql.execute("CREATE TABLE events (message_id text, n int, _unmapped_data json)")
+    link = await make_link("plain", deduplicate=False)
+    await link.flush({"message_id": "m", "n": "many"})
+    assert await sql.fetchval("SELECT _unmapped_data->>'n' FROM events") == "many"
+
+
 async def test_a_view_is_not_loaded(link, sql):
     await sql.execute("CREATE VIEW events AS SELECT 'm' AS message_id")
     with pytest.raises(Unavailable, match="not a table"):
