@@ -30,13 +30,14 @@ from .verify import verify_segment
 _log: Final = logging.getLogger("penstock.storage")
 _NEW_BYTES: Final = 64 * 1024
 """Free disk for the first pages of a segment."""
+_FILE_MISSING: Final = "the file is missing"
 _READERS_WAIT_S: Final = 5.0
 _READERS_KEPT: Final = 2
 """Environments of sealed segments kept mapped when nobody reads them: each is resident memory."""
 
 
 class SegmentGone(Exception):  # noqa: N818 - it is what happened
-    """The segment was quarantined or unlinked since it was chosen; what it held is a hole."""
+    """The segment was quarantined or unlinked since it was chosen, by whomever; what it held is a hole."""
 
 
 class Segments:
@@ -146,6 +147,8 @@ class Segments:
 
         Raises SegmentGone; StoreFailed or StoreFull if it cannot be verified now: ask again.
         """
+        if segment.environment is None and _is_lost(segment.path):
+            self._give_up(segment)
         if not segment.verified:
             self._verify(segment)
         with self._lock:
@@ -172,7 +175,7 @@ class Segments:
             self._forget(segment)
             self._close(segment)
         with attempting(f"unlink {segment.path.name}"):
-            segment.path.unlink()
+            segment.path.unlink(missing_ok=True)
             sync(self.folder)
             segment.sidecar.unlink(missing_ok=True)
         return True
@@ -198,8 +201,18 @@ class Segments:
             self._kept_from = segment.number + 1
 
     def index_of(self, segment: Segment) -> SegmentIndex | None:
-        """The index of any segment; None if its sidecar is gone."""
-        return self.index if segment is self.active else load(segment.sidecar)
+        """The index of any segment; None if the segment is gone or damaged. A sidecar that is not there is
+        made again: that reads the segment. Raises as `reading`.
+        """
+        if segment is self.active:
+            return self.index
+        index = load(segment.sidecar)
+        if index is None:
+            with suppress(SegmentGone, StoreDamaged), self.reading(segment), segment.verifying:
+                index = load(segment.sidecar)
+                if index is None and segment.sealed:
+                    index = self._examine(segment)
+        return index
 
     def _orphans(self) -> Iterator[Path]:
         for path in self.folder.iterdir():
@@ -242,7 +255,7 @@ class Segments:
         """Report the gaps, and what was quarantined wherever it belongs: at an end it leaves no gap."""
         missing = dict.fromkeys(
             set(range(min(numbers, default=0), max(numbers, default=0))).difference(numbers),
-            "the file is missing",
+            _FILE_MISSING,
         )
         for path in self._quarantine.glob("*.lmdb"):
             name = path.name.partition(".")[0]
@@ -258,7 +271,7 @@ class Segments:
             if segment.verified or segment.gone:
                 return
             try:
-                index = verify_segment(segment.path, segment.number, frozenset(self._store_ids))
+                self._examine(segment)
             except StoreDamaged as damage:
                 lost = load(segment.sidecar)
                 try:
@@ -267,8 +280,29 @@ class Segments:
                     if lost is not None:
                         self.on_lost(lost.ids())
                 return
-            _save(index, segment)
             segment.verified = True
+
+    def _examine(self, segment: Segment) -> SegmentIndex:
+        index = verify_segment(segment.path, segment.number, frozenset(self._store_ids))
+        _save(index, segment)
+        return index
+
+    def _give_up(self, segment: Segment) -> None:
+        """Somebody unlinked the file: report it as the next open would. Not if all of them are gone: then it
+        is the disk that is away, and may come back.
+        """
+        if _is_lost(self.active.path) or not _is_lost(segment.path):
+            return
+        with self._lock:
+            if segment.gone:
+                return
+            self.missing[segment.number] = _FILE_MISSING
+            self._forget(segment)
+        _log.error("segment %d of the WAL is missing: %s", segment.number, _FILE_MISSING)
+        if (index := load(segment.sidecar)) is not None:
+            self.on_lost(index.ids())
+        with suppress(OSError):
+            segment.sidecar.unlink(missing_ok=True)
 
     def _condemn(self, segment: Segment, reason: str) -> None:
         """Move a segment that is damaged out of the way, and say so."""
@@ -318,9 +352,10 @@ class Segments:
     def _seal(self, segment: Segment, index: SegmentIndex) -> None:
         assert segment.environment is not None
         _cut(segment.path, segment.environment.end_bytes)
-        segment.sealed = True
         segment.sealed_at_s = self._clock.monotonic_s()
-        _save(index, segment)
+        with segment.verifying:  # who misses the sidecar makes it only once it was to be there
+            segment.sealed = True
+            _save(index, segment)
 
     def _release(self, segment: Segment) -> None:
         with self._lock:
@@ -357,6 +392,17 @@ class Segments:
             if number in self.missing:
                 return f"segment {number}: {self.missing[number]}"
         return "trimmed"
+
+
+def _is_lost(path: Path) -> bool:
+    """Whether there certainly is no such file; a disk that does not answer says nothing."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _cut(path: Path, end_bytes: int) -> None:

@@ -21,6 +21,8 @@ _TABLES_MAX: Final = 64
 _COMMIT_BYTES_MAX: Final = 8 * 1024 * 1024
 _PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
 _RECORD_OVERHEAD_BYTES: Final = 64
+_RESERVE_BYTES: Final = 16 * 1024 * 1024
+"""Beyond the quota, for writes that add no key: checkpoints move on when dead letters have filled it."""
 _MAP_SLACK: Final = 2
 """Map bytes per byte of quota: pages of deleted records are reused, but not all at once."""
 _MAP_EXTRA_BYTES: Final = 64 * 1024 * 1024
@@ -55,7 +57,9 @@ class _Write(Queued):
 
 
 class TableEnv:
-    """Tables bounded by `bytes_max` together: beyond it puts are refused and deletes still work."""
+    """Tables bounded by `bytes_max` together: beyond it new keys are refused; deletes, and new values of keys
+    that are there, still work.
+    """
 
     def __init__(self, folder: Path, name: str, bytes_max: int, poison: Poison) -> None:
         self._name = name
@@ -118,7 +122,7 @@ class TableEnv:
         if self._writer.pending_bytes + size_bytes > _PENDING_BYTES_MAX:
             raise StoreFull(f"write to the {self._name}", "too much waits for the disk", _BUSY_RETRY_S)
         if any(isinstance(op, Put) for op in ops):
-            self._check_quota(size_bytes)
+            self._check_quota(ops, size_bytes)
         write = _Write(ops, size_bytes=size_bytes)
         self._writer.put(write)
         await write.durable()
@@ -130,11 +134,15 @@ class TableEnv:
         self._environment.close()
         return True
 
-    def _check_quota(self, size_bytes: int) -> None:
+    def _check_quota(self, ops: Sequence[Put | Delete], size_bytes: int) -> None:
         """Refuse puts here, before they join deletes that would make room."""
-        if self.used_bytes + self._writer.pending_bytes + size_bytes > self._bytes_max:
+        over_bytes = self.used_bytes + self._writer.pending_bytes + size_bytes - self._bytes_max
+        if over_bytes > 0 and (over_bytes > _RESERVE_BYTES or self._adds_keys(ops)):
             hint = f"its tables may hold {self._bytes_max} bytes; delete something or raise the limit"
             raise StoreFull(f"write to the {self._name}", hint, _FULL_RETRY_S)
+
+    def _adds_keys(self, ops: Sequence[Put | Delete]) -> bool:
+        return any(isinstance(op, Put) and self.get(op.table, op.key) is None for op in ops)
 
     def _perform(self, writes: list[_Write], size_bytes: int) -> None:
         ops = [op for write in writes for op in write.ops]

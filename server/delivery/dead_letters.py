@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from storage import Put, Store
+from storage import Delete, Put, Store
 
 from .outcome import Dropped, Refused
 
@@ -75,6 +75,16 @@ def drop_put(link_id: str, dropped: Dropped) -> Put:
     return Put(DROPS_TABLE, _key(link_id, dropped.first), _encode(_Drop(dropped.last, dropped.reason)))
 
 
+def index_delete(link_id: str, offset: int) -> Delete:
+    """The catalog write that takes a dead letter away."""
+    return Delete(INDEX_TABLE, _key(link_id, offset))
+
+
+def payload_delete(link_id: str, offset: int) -> Delete:
+    """The scratch write that takes its event away."""
+    return Delete(PAYLOAD_TABLE, _key(link_id, offset))
+
+
 class DeadLetters:
     """What the admin side may ask of the dead letters of a store."""
 
@@ -87,6 +97,14 @@ class DeadLetters:
         prefix = _prefix(link_id)
         rows = self._catalog.scan(INDEX_TABLE, prefix=prefix, after=_key(link_id, after), limit=limit)
         return [_dead_letter(link_id, key[len(prefix) :], value) for key, value in rows]
+
+    def between(self, link_id: str, after: int, last: int) -> list[int]:
+        """The offsets in (after, last] that the link has dead letters of."""
+        found: list[int] = []
+        while after < last and (page := self.page(link_id, after, _PAGE)):
+            found += [letter.offset for letter in page if letter.offset <= last]
+            after = page[-1].offset
+        return found
 
     def count(self, link_id: str) -> int:
         """How many dead letters the link has now. Reads the whole index of the link, a page at a time."""

@@ -5,7 +5,7 @@ transaction takes rows, progress and outcome; (3) the outcome and the new checkp
 (which holds the intent of the next batch, if that is ready); only then comes the next batch. Whatever dies in
 between, the start asks the progress row which of the three happened. One batch is in flight, the next is
 prepared meanwhile. A batch is changed or given up only while it is certain that no attempt of it landed;
-else the progress row is asked first.
+else the progress row is asked first. After a statement timeout smaller batches begin so, too.
 
 Failures: what names rows (RowsRefused) goes into the outcome of the retried batch, unless the breaker takes
 it for a fault of the destination; a table that is locked (TableLocked) parks its events in a lane (lanes.py),
@@ -20,6 +20,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -52,8 +53,12 @@ from .rate import Rate
 from .waits import Patience, PausedError, StoppedError, Waits
 
 _LET_GO: Final = 500
+_TABLES_KNOWN: Final = 2
+"""Names of tables that a link keeps in mind: whether there are others than one. Clients choose the names."""
 _ATTEMPTS_HELD: Final = 3
 """Failed attempts running after which a batch is let go of, to be made again when the destination answers."""
+_TOO_SLOW: Final = "57014"
+"""SQLSTATE of a statement that took longer than statement_timeout_s."""
 _LANE_LOCK_TIMEOUT_S: Final = 1.0
 """A batch of parked events waits no longer for a lock: its table looked free, and the link waits with it."""
 _Result = TypeVar("_Result")
@@ -63,6 +68,18 @@ _log: Final = logging.getLogger("penstock.delivery")
 
 class _StartAgainError(Exception):
     """Let go of every batch, wait, and ask the progress row where to go on."""
+
+
+_PASSED_ON: Final = (
+    _StartAgainError,
+    RowsRefused,
+    Foreign,
+    OutOfStep,
+    TableLocked,
+    StoreClosed,
+    StorePoisoned,
+)
+"""What must not be answered by trying the same again."""
 
 
 class _LaneLockedError(Exception):
@@ -312,6 +329,7 @@ class Flusher:
             batch.give_back()
             self.waits.state = LinkState.WAITING
         self._breaker.settled(batch.offsets, refused)
+        self.preparer.size.landed(len(batch.offsets))
         self.rate.add(self._clock.monotonic_s(), outcome.delivered)
         self.waits.breaker.reset()
         self.waits.retry.reset()
@@ -326,7 +344,7 @@ class Flusher:
         """Tries until the batch landed; what became of its events, and which were refused."""
         refused = dict(batch.refused)
         tables = set(map(table_name, {row.table for row in batch.rows}))
-        self._tables |= tables
+        self._tables = set(islice(self._tables | tables, _TABLES_KNOWN))
         locked = set(self.ledger.lanes.tables) - {batch.lane}
         while True:
             if tripped := self._breaker.tripped_by(batch.offsets, refused):
@@ -397,6 +415,8 @@ class Flusher:
             )
         except Unavailable as error:
             self._in_doubt = self._in_doubt or error.in_doubt
+            if error.sqlstate == _TOO_SLOW and self.preparer.size.too_slow(len(batch.offsets)):
+                raise _StartAgainError(_in_words(error)) from error  # with smaller batches
             raise
         self._in_doubt = self._settling = True
 
@@ -416,7 +436,7 @@ class Flusher:
         while True:
             try:
                 result = await step()
-            except (RowsRefused, Foreign, OutOfStep, TableLocked, StoreClosed, StorePoisoned):
+            except _PASSED_ON:
                 raise
             except Exception as error:
                 if not isinstance(error, WarehouseError | StorageError):
@@ -469,4 +489,4 @@ def _in_words(error: Exception) -> str:
     """One line for the status: what was attempted, what happened, what to do."""
     hint = getattr(error, "hint", "")
     words = str(error) or type(error).__name__
-    return f"{words}: {hint}" if hint else words
+    return f"{words}: {hint}" if hint and hint not in words else words

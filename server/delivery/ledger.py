@@ -20,7 +20,15 @@ from storage import Delete, Position, Put, Store
 
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint, Intent
-from .dead_letters import Payload, drop_put, index_put, payload_put
+from .dead_letters import (
+    DeadLetters,
+    Payload,
+    drop_put,
+    index_delete,
+    index_put,
+    payload_delete,
+    payload_put,
+)
 from .lanes import Change, Lanes, unpack
 from .links import LinkConfig
 from .outcome import Dropped, Outcome
@@ -96,13 +104,17 @@ class Ledger:
         self, last: int, outcome: Outcome, due_ms: int | None, following: Intent | None = None
     ) -> None:
         """The batch up to `last` landed with `outcome`: dead letters and drops are booked, the checkpoint
-        moves. The batch that follows at once is begun by the same write.
+        moves, dead letters that landed after all are gone. The batch that follows at once is begun by the
+        same write.
         """
         await self._copy_payloads(outcome)
         link_id = self._link.id
+        landed = self._letters_landed(last, outcome)
+        await self._store.scratch.write([payload_delete(link_id, offset) for offset in landed])
         now_ms = self._clock.wall_ms()
         puts: list[Put | Delete] = [index_put(link_id, refused, now_ms) for refused in outcome.refused]
         puts += [drop_put(link_id, dropped) for dropped in outcome.dropped]
+        puts += [index_delete(link_id, offset) for offset in landed]
         changes, released = self.lanes.releasing(outcome.release, outcome.taken)
         changes += [self.lanes.parking(parked.table, unpack(parked.offsets)) for parked in outcome.parked]
         if released:
@@ -194,6 +206,24 @@ class Ledger:
             payloads = await asyncio.get_running_loop().run_in_executor(self._threads, read)
             if payloads:
                 await self._store.scratch.write(payloads)
+
+    def _letters_landed(self, last: int, outcome: Outcome) -> list[int]:
+        """The dead letters whose events landed with this batch: a database refused them that was put back
+        since.
+        """
+        known = self.checkpoint
+        letters = DeadLetters(self._store).between(self._link.id, known.last, last)
+        if not letters:
+            return []
+        left_out = {refused.offset for refused in outcome.refused}
+        left_out.update(offset for parked in outcome.parked for offset in unpack(parked.offsets))
+        return [
+            offset
+            for offset in letters
+            if offset not in left_out
+            and not known.stays.elsewhere(offset)
+            and not any(dropped.first <= offset <= dropped.last for dropped in outcome.dropped)
+        ]
 
     def _payloads(self, offsets: list[int]) -> list[Put]:
         """In a thread. An event that became unreadable since has no payload; its dead letter stays without

@@ -3,9 +3,22 @@ one of the store that this one was restored from, goes into the books. Thread: t
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
-from server.warehouse import Destination, InDoubt, LinkKey, LocalProgress, Takeover, TakeoverCase
+import msgspec
+
+from server.warehouse import (
+    Destination,
+    InDoubt,
+    LinkKey,
+    LocalProgress,
+    Takeover,
+    TakeoverCase,
+    Unavailable,
+)
 from storage import Former
 
 from . import outcome as outcomes
@@ -59,13 +72,16 @@ class Ownership:
         epoch, generation, doubt = taken.epoch, taken.key.generation, known.in_doubt
         stays = _stays(taken, known.stays, known.last, known.release)
         if taken.case is TakeoverCase.LANDED and doubt is not None:
+            with _reading(taken.key):
+                outcome = outcomes.decode(taken.outcome)
             await self._ledger.resume(epoch, generation, known.last, known.release, stays, doubt)
-            await self._ledger.settle(doubt.last, outcomes.decode(taken.outcome), due_ms)
+            await self._ledger.settle(doubt.last, outcome, due_ms)
             return ""
         doubt = _not_asked(doubt, taken.place, taken.row_place)
         release = known.release
         if taken.case in (TakeoverCase.EQUAL, TakeoverCase.BEHIND, TakeoverCase.MOVED) and taken.outcome:
-            release = outcomes.decode(taken.outcome).release
+            with _reading(taken.key):
+                release = outcomes.decode(taken.outcome).release
         lost = await self._ledger.resume(epoch, generation, taken.resume_after, release, stays, doubt)
         return self._words(taken, stays, doubt, lost)
 
@@ -101,7 +117,8 @@ class Ownership:
         if row is None:
             return None
         former = next(former for former in self._former if former.store_id == row.store_id)
-        taken = inheritance(row, known, former.heads.get(self._link.stream_id, 0))
+        with _reading(replace(key, store_id=row.store_id)):
+            taken = inheritance(row, known, former.heads.get(self._link.stream_id, 0))
         _log.log(
             logging.WARNING if taken.warning else logging.INFO, "link %s: %s", self._link.id, taken.words
         )
@@ -115,6 +132,20 @@ class Ownership:
             doubt = _not_asked(known.in_doubt, row.place, row.row_place)
             await self._ledger.resume(epoch, generation, taken.after, taken.release, taken.stays, doubt)
         return taken.words if taken.warning else ""
+
+
+@contextmanager
+def _reading(key: LinkKey) -> Iterator[None]:
+    """Raises Unavailable where the outcome in this progress row is none that we wrote."""
+    try:
+        yield
+    except msgspec.DecodeError as error:
+        where = f"store_id '{key.store_id}', link_id '{key.link_id}', generation {key.generation}"
+        raise Unavailable(
+            f"the outcome in the row of penstock.progress with {where} cannot be read ({error})",
+            "somebody altered it: put back what was there, or delete that row; then the link goes on where "
+            "this server knows it to be, and what landed behind that comes again",
+        ) from error
 
 
 def _stays(taken: Takeover, known: Stays, last: int, release: int) -> Stays:

@@ -18,6 +18,7 @@ from server.clock import SystemClock
 from server.warehouse import AnyRow, Destination, Encoded
 from storage import Wal
 
+from .batch_size import BatchSize
 from .cadence import Cadence
 from .layouts import layout_of
 from .ledger import Ledger
@@ -29,6 +30,9 @@ from .reader import EventGroup, Events, StreamReader
 _CLOCK_EVERY: Final = 16
 _RECHECK_S_MAX: Final = 60.0
 """The wall clock may be set while a mode-batch link waits for its due time: look again this often."""
+
+_REASON_MAX: Final = 400
+"""Characters of why an event cannot be decoded, which may quote it: each dead letter keeps its reason."""
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class Preparer:
         self._clock = clock
         self._slots = slots
         self._layout = layout_of(link)
+        self.size = BatchSize(link.batch_events_max)
         self.head = wal.head(link.stream_id)
         self.waiting_since_ms: int | None = clock.wall_ms()
         self._cadence = self._new_cadence()
@@ -138,7 +143,7 @@ class Preparer:
         while await self._due(after):
             await self._slots.acquire()
             begin = max(after, self._ledger.checkpoint.begin)
-            events_max = self._pacer.batch_events(self._link.batch_events_max)
+            events_max = self._pacer.batch_events(self.size.events_max)
             batch = Prepared(uuid4().hex, after, begin, events_max, slots=self._slots)
             head = self.head
             try:
@@ -158,7 +163,7 @@ class Preparer:
     async def parked(self, table: str) -> Prepared:
         """The oldest events that wait for that table. Raises StorageError if they cannot be read."""
         last = self._ledger.checkpoint.last
-        batch = Prepared(uuid4().hex, last, last, self._link.batch_events_max, lane=table)
+        batch = Prepared(uuid4().hex, last, last, self.size.events_max, lane=table)
         for chunk in self._ledger.lanes.chunks(table):
             await self._lay_out_parked(chunk.offsets, batch)
             batch.taken.append((table, chunk.first))
@@ -289,4 +294,4 @@ class Preparer:
 
 
 def _undecodable(offset: int, error: Exception) -> Refused:
-    return Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}")
+    return Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}"[:_REASON_MAX])

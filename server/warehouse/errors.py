@@ -84,6 +84,12 @@ _TLS_HINTS = {
 }
 
 
+_SAID_MAX = 400
+"""Characters of what somebody else says: Postgres quotes whole values, and each refused row keeps its reason
+in the catalog and in the outcome of its batch.
+"""
+
+
 class WarehouseError(Exception):
     """The root. `reason` says what was attempted and what happened; `hint` what to do about it."""
 
@@ -179,12 +185,17 @@ def context(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One line, without row contents beyond what the server's own message says."""
+    """A few hundred characters, without row contents beyond what the server's own message says."""
     if isinstance(error, asyncpg.PostgresError):
-        return f"{error.message or error} ({sqlstate(error)})"
+        return f"{shortened(str(error.message or error))} ({sqlstate(error)})"
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return "timed out"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{type(error).__name__}: {shortened(str(error))}" if str(error) else type(error).__name__
+
+
+def shortened(words: str) -> str:
+    """What is longer than a reason may be ends in an ellipsis."""
+    return words if len(words) <= _SAID_MAX else f"{words[: _SAID_MAX - 1]}…"
 
 
 def unavailable(doing: str, error: BaseException, in_doubt: bool = False) -> Unavailable:

@@ -1,5 +1,6 @@
 """Events that do not land: dead letters with reasons, holes, the breaker, and no room for dead letters."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from server.delivery import Fate, LinkState
 from server.delivery.breaker import ALIKE_MAX
 from server.delivery.stamps import LayoutName
 from server.ingest import restore
-from storage import Append, StoreOptions
+from storage import Append, Delete, Put, StoreFull, StoreOptions
 from tests.faults.delivery import box as boxes
 from tests.faults.delivery.box import (
     LINK,
@@ -73,6 +74,45 @@ async def test_a_poison_row_takes_all_rows_of_its_event_along(
         assert letter.sqlstate == "23514"
         assert (box.status().delivered, box.status().dead_letters) == (4, 1)
     assert await landed(database, layout) == ["first", "m0000", "m0001", "m0003"]
+
+
+async def test_a_reason_is_cut_though_the_server_quotes_a_whole_value(tmp_path: Path, database: str) -> None:
+    await fetch(database, "CREATE TABLE events (message_id text PRIMARY KEY, ip inet)")
+    await fill(tmp_path, [*bodies(["m1"], ip="x" * 50_000), *bodies(["m2"], ip="10.0.0.1")])
+    async with running(tmp_path, {"pg": config_of(database)}) as box:
+        await box.drained()
+        (letter,) = box.delivery.dead_letters.page(LINK.id)
+        assert letter.reason.startswith("invalid input syntax for type inet: ")
+        assert letter.reason.endswith("… (22P02)")
+        assert len(letter.reason) < 500
+    (row,) = await fetch(database, "SELECT length(outcome) AS outcome_bytes FROM penstock.progress")
+    assert row["outcome_bytes"] < 1_000
+
+
+async def test_a_full_catalog_holds_up_only_who_has_dead_letters(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fetch(database, PICKY)
+    monkeypatch.setattr(boxes, "OPTIONS", StoreOptions(free_bytes_min=0, catalog_bytes_max=200_000))
+    links = [LINK, replace(LINK, id="other", table_name="others")]
+    async with running(tmp_path, {"pg": config_of(database)}, links) as box:
+        await append(box.store, bodies(["m1"]))
+        await box.drained()
+        await box.drained("other")
+        keys = [b"%d" % number for number in range(2_000)]
+        with suppress(StoreFull):
+            for key in keys:
+                await box.store.catalog.write([Put("pile", key, bytes(100))])
+        await append(box.store, bodies(["m2"]))
+        await box.drained()
+        await append(box.store, bodies(["m3"], n=1_000))
+        await box.drained("other")
+        await until(lambda: "catalog" in (box.status().last_error or ""))
+        assert (box.status("other").delivered, box.status().dead_letters) == (3, 0)
+        await box.store.catalog.write([Delete("pile", key) for key in keys])
+        await box.drained()
+        assert (box.status().delivered, box.status().dead_letters) == (2, 1)
+    assert await message_ids(database) == ["m1", "m2"]
 
 
 async def test_dead_letters_are_listed_in_pages(tmp_path: Path, database: str) -> None:
@@ -138,6 +178,31 @@ async def test_a_hole_is_counted_and_stepped_over(tmp_path: Path, database: str)
         (outcome,) = box.delivery.link_outcome(STREAM, lost)
         assert outcome.fate is Fate.DROPPED
     assert await message_ids(database) == ["m0", "m2"]
+
+
+async def test_a_segment_that_vanishes_while_the_server_runs_is_a_hole(tmp_path: Path, database: str) -> None:
+    async with running(tmp_path, {"pg": config_of(database)}) as box:
+        await box.delivery.pause(LINK.id)
+    for turn in range(3):
+        await fill(tmp_path, bodies([f"m{turn}"]))
+    async with running(tmp_path, {"pg": config_of(database)}) as box:
+        await box.in_state(LinkState.PAUSED)
+        _, middle, *_ = sorted((tmp_path / "wal").glob("*.lmdb"))
+        middle.unlink()
+        await box.delivery.resume(LINK.id)
+        await box.drained()
+        assert (box.status().delivered, box.status().dropped, box.status().last_error) == (2, 1, None)
+    assert await message_ids(database) == ["m0", "m2"]
+
+
+async def test_a_link_keeps_no_names_of_tables_though_clients_choose_them(
+    tmp_path: Path, database: str
+) -> None:
+    events = [body | {"event": f"name {n}"} for n, body in enumerate(bodies([f"m{n}" for n in range(6)]))]
+    async with running(tmp_path, {"pg": config_of(database)}, [replace(LINK, layout="segment")]) as box:
+        await append(box.store, events)
+        await box.drained()
+        assert len(box.delivery._flushers[LINK.id]._tables) == 2
 
 
 async def test_no_room_for_dead_letters_pauses_and_loses_nothing(

@@ -18,6 +18,25 @@ async def test_an_event_is_located_in_the_open_and_in_sealed_segments(tmp_path: 
         assert store.wal.locate(last + 1) == []
 
 
+async def test_an_event_is_located_though_the_sidecar_of_its_segment_is_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path, segment_bytes=SMALL) as store:
+        last = await fill(store, 3) - 1
+        sidecars = sorted((tmp_path / "wal").glob("*.ids"))
+        before = [sidecar.read_bytes() for sidecar in sidecars]
+        for sidecar in sidecars:
+            sidecar.unlink()
+        assert len(sidecars) == 2
+        assert all(len(store.wal.locate(id_hash)) == 1 for id_hash in range(1, last + 1))
+        assert [sidecar.read_bytes() for sidecar in sidecars] == before
+
+
+async def test_an_event_is_located_though_the_sidecar_could_not_be_written(tmp_path: Path) -> None:
+    async with opened(tmp_path, segment_bytes=SMALL) as store:
+        (tmp_path / "wal" / "0000000001.ids").mkdir()
+        await fill(store, 2)
+        assert len(store.wal.locate(1)) == 1
+
+
 async def test_ids_of_several_streams_are_told_apart(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         for number in range(6):

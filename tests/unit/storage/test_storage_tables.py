@@ -1,6 +1,7 @@
 """The tables: atomic durable writes, ordered scans, quotas."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ async def test_the_quota_refuses_puts_until_something_is_deleted(tmp_path: Path)
             await store.scratch.write([Put("t", b"too much", bytes(300_000))])
         await store.scratch.write([Delete("t", b"%d" % number) for number in range(5)])
         await store.scratch.write([Put("t", b"fits now", bytes(300_000))])
+
+
+async def test_beyond_the_quota_what_is_there_may_change_still(tmp_path: Path) -> None:
+    async with opened(tmp_path, scratch_bytes_max=1024 * 1024) as store:
+        await store.scratch.write([Put("books", b"link", b"1")])
+        with suppress(StoreFull):
+            for number in range(1_000):
+                await store.scratch.write([Put("t", b"%d" % number, bytes(5_000))])
+        await store.scratch.write([Put("books", b"link", bytes(20_000))])
+        with pytest.raises(StoreFull):
+            await store.scratch.write([Put("books", b"link", b"3"), Put("t", b"another", bytes(20_000))])
+        with pytest.raises(StoreFull):
+            await store.scratch.write([Put("books", b"link", bytes(17 * 1024 * 1024))])
+        assert store.scratch.get("books", b"link") == bytes(20_000)
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 512])

@@ -82,3 +82,11 @@ def test_a_description_is_one_line_with_the_state():
 def test_refusals_come_in_offset_order():
     error = RowsRefused([Refused(9, "b", "22P02"), Refused(3, "a", "22P02")])
     assert [refusal.offset for refusal in error.refusals] == [3, 9]
+
+
+def test_a_value_that_the_server_quotes_is_cut():
+    said = describe(server_error("22P02", M=f'invalid input syntax for type inet: "{"x" * 900_000}"'))
+    assert said.startswith('invalid input syntax for type inet: "xxx')
+    assert said.endswith("x… (22P02)")
+    assert len(said) < 420
+    assert len(describe(ValueError("y" * 900_000))) < 420
