@@ -6,7 +6,8 @@ A course is written as a word: `a` and `b` move the destination there, `.` takes
 starts the process anew.
 """
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -32,6 +33,7 @@ from tests.faults.delivery.box import (
 )
 from tests.faults.delivery.test_delivery_crashes import IDS, crash_at
 
+Connection = "asyncpg.Connection[asyncpg.Record]"
 PLAIN = without_key()
 COURSES = (
     "a.b.a.b.",
@@ -65,20 +67,24 @@ async def began(url: str) -> bool:
 
 
 async def copied(url: str) -> Copy:
+    """As one moment saw it, for a link may deliver meanwhile."""
     await until(lambda: began(url))
-    there = await fetch(url, "SELECT to_regclass('events') IS NOT NULL AS there")
-    ids = await message_ids(url) if there[0]["there"] else []
-    return Copy(ids, await fetch(url, "SELECT * FROM penstock.progress"))
+    async with opened(url) as connection, connection.transaction(isolation="repeatable_read"):
+        there = await connection.fetchval("SELECT to_regclass('events') IS NOT NULL")
+        ids = await connection.fetch("SELECT message_id FROM events ORDER BY 1") if there else []
+        rows = await connection.fetch("SELECT * FROM penstock.progress")
+    return Copy([row["message_id"] for row in ids], rows)
 
 
 async def put_back(url: str, copy: Copy) -> None:
-    kept = ", ".join(f"'{id_}'" for id_ in copy.ids)
-    await fetch(url, f"DELETE FROM events WHERE message_id <> ALL(ARRAY[{kept}]::text[])")
-    await put_back_rows(url, copy.rows)
+    """All of it at one moment: of a flush under way either everything is undone, or nothing."""
+    async with opened(url) as connection, connection.transaction():
+        await connection.execute("SELECT FROM penstock.progress FOR UPDATE")
+        await connection.execute("DELETE FROM events WHERE message_id <> ALL ($1)", copy.ids)
+        await put_back_rows(connection, copy.rows)
 
 
-async def put_back_rows(url: str, rows: list[asyncpg.Record]) -> None:
-    connection = await asyncpg.connect(url)
+async def put_back_rows(connection: Connection, rows: list[asyncpg.Record]) -> None:
     for row in rows:
         await connection.execute(
             "UPDATE penstock.progress SET epoch = $2, batch_id = $3, last_offset = $4, outcome = $5,"
@@ -86,7 +92,15 @@ async def put_back_rows(url: str, rows: list[asyncpg.Record]) -> None:
             *(row[name] for name in ("link_id", "epoch", "batch_id", "last_offset", "outcome")),
             row["fingerprint"],
         )
-    await connection.close()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @dataclass
@@ -262,7 +276,8 @@ async def test_parked_events_are_delivered_where_the_link_is(
             expected[to].append(id_)
     for table in ("e", "tracks"):
         await fetch(database, f"DELETE FROM {table} WHERE message_id = 'p3'")
-    await put_back_rows(database, rows)
+    async with opened(database) as connection:
+        await put_back_rows(connection, rows)
     async with running(tmp_path, {"pg": config_of(database)}, [link]) as box:
         await until(lambda: (box.status().alarm or "").endswith("parked events comes again"))
         await until(lambda: not box.status().parked)
