@@ -57,8 +57,6 @@ _TABLES_KNOWN: Final = 2
 """Names of tables that a link keeps in mind: whether there are others than one. Clients choose the names."""
 _ATTEMPTS_HELD: Final = 3
 """Failed attempts running after which a batch is let go of, to be made again when the destination answers."""
-_TOO_SLOW: Final = "57014"
-"""SQLSTATE of a statement that took longer than statement_timeout_s."""
 _LANE_LOCK_TIMEOUT_S: Final = 1.0
 """A batch of parked events waits no longer for a lock: its table looked free, and the link waits with it."""
 _Result = TypeVar("_Result")
@@ -415,7 +413,7 @@ class Flusher:
             )
         except Unavailable as error:
             self._in_doubt = self._in_doubt or error.in_doubt
-            if error.sqlstate == _TOO_SLOW and self.preparer.size.too_slow(len(batch.offsets)):
+            if error.too_slow and self.preparer.size.too_slow(len(batch.offsets)):
                 raise _StartAgainError(_in_words(error)) from error  # with smaller batches
             raise
         self._in_doubt = self._settling = True

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import uuid4
 
 from server.clock import SystemClock
-from server.warehouse import AnyRow, Destination, Encoded
+from server.warehouse import AnyRow, Destination, Encoded, shortened
 from storage import Wal
 
 from .batch_size import BatchSize
@@ -30,9 +30,6 @@ from .reader import EventGroup, Events, StreamReader
 _CLOCK_EVERY: Final = 16
 _RECHECK_S_MAX: Final = 60.0
 """The wall clock may be set while a mode-batch link waits for its due time: look again this often."""
-
-_REASON_MAX: Final = 400
-"""Characters of why an event cannot be decoded, which may quote it: each dead letter keeps its reason."""
 
 
 @dataclass(slots=True)
@@ -294,4 +291,4 @@ class Preparer:
 
 
 def _undecodable(offset: int, error: Exception) -> Refused:
-    return Refused(offset, f"cannot be decoded: {type(error).__name__}: {error}"[:_REASON_MAX])
+    return Refused(offset, f"cannot be decoded: {type(error).__name__}: {shortened(str(error))}")

@@ -18,7 +18,15 @@ from server.warehouse.batch import (
 from server.warehouse.connection import PostgresConfig
 from server.warehouse.destination import Counters, Destination, Probe
 from server.warehouse.encode import Breathe, Encoded
-from server.warehouse.errors import Foreign, OutOfStep, Refused, RowsRefused, Unavailable, WarehouseError
+from server.warehouse.errors import (
+    Foreign,
+    OutOfStep,
+    Refused,
+    RowsRefused,
+    Unavailable,
+    WarehouseError,
+    shortened,
+)
 from server.warehouse.limits import Limits
 from server.warehouse.locks import TableLocked
 from server.warehouse.names import KEY_CHARS_MAX, aside_name, column_name, snake_case, table_name
@@ -56,6 +64,7 @@ __all__ = [
     "WarehouseError",
     "aside_name",
     "column_name",
+    "shortened",
     "snake_case",
     "table_name",
 ]

@@ -107,6 +107,11 @@ class Unavailable(WarehouseError):  # noqa: N818 - a state, and the word of the 
         super().__init__(reason, hint, sqlstate)
         self.in_doubt = in_doubt
 
+    @property
+    def too_slow(self) -> bool:
+        """Whether the server ended a statement for the time it took: a smaller batch may pass."""
+        return self.sqlstate == "57014"
+
 
 class OutOfStep(Unavailable):
     """The progress row is gone or elsewhere (a restored database, a lagging replica promoted): take over

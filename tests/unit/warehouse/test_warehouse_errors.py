@@ -85,8 +85,8 @@ def test_refusals_come_in_offset_order():
 
 
 def test_a_value_that_the_server_quotes_is_cut():
-    said = describe(server_error("22P02", M=f'invalid input syntax for type inet: "{"x" * 900_000}"'))
-    assert said.startswith('invalid input syntax for type inet: "xxx')
-    assert said.endswith("x… (22P02)")
+    said = describe(server_error("22P02", M=f'invalid input syntax for type inet: "{"ab" * 450_000}"'))
+    assert said.startswith('invalid input syntax for type inet: "aba')
+    assert said.endswith("… (22P02)")
     assert len(said) < 420
     assert len(describe(ValueError("y" * 900_000))) < 420
